@@ -1,0 +1,1 @@
+"""The subject: what an evaluation is, and how it is kept."""

@@ -1,0 +1,190 @@
+"""Job, shard, cell: their states, their legal moves and what one cell ends with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from hikaku.errors import Conflict
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"  #: Planned and stored; no shard has been claimed.
+    RUNNING = "running"  #: At least one shard has been claimed.
+    PAUSED = "paused"  #: No new call starts until it is resumed.
+    CANCELLING = "cancelling"  #: No new call starts; calls in flight are finishing.
+    COMPLETED = "completed"  #: Every cell has an outcome, and none failed.
+    COMPLETED_WITH_ERRORS = "completed_with_errors"  #: Every cell has an outcome; some failed.
+    FAILED = "failed"  #: A shard could not be run at all; what was recorded is kept.
+    CANCELLED = "cancelled"  #: Stopped on request; what was recorded is kept.
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more happens without a new request (retry, extend)."""
+        return self in _FINAL
+
+
+_FINAL = frozenset(
+    {JobState.COMPLETED, JobState.COMPLETED_WITH_ERRORS, JobState.FAILED, JobState.CANCELLED}
+)
+
+_MOVES: Mapping[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset(
+        {JobState.RUNNING, JobState.PAUSED, JobState.CANCELLING, JobState.CANCELLED}
+    ),
+    JobState.RUNNING: frozenset({JobState.PAUSED, JobState.CANCELLING, *_FINAL}),
+    JobState.PAUSED: frozenset({JobState.QUEUED, JobState.RUNNING, JobState.CANCELLING}),
+    JobState.CANCELLING: frozenset({JobState.CANCELLED}),
+    JobState.COMPLETED: frozenset({JobState.QUEUED}),
+    JobState.COMPLETED_WITH_ERRORS: frozenset({JobState.QUEUED}),
+    JobState.FAILED: frozenset({JobState.QUEUED}),
+    JobState.CANCELLED: frozenset({JobState.QUEUED}),
+}
+
+
+def check_move(now: JobState, then: JobState) -> None:
+    """Refuse a move that the states do not allow.
+
+    Raises:
+        Conflict: A job in state `now` cannot become `then`.
+    """
+    if then not in _MOVES[now]:
+        raise Conflict(f"a job that is {now} cannot become {then}")
+
+
+class ShardState(StrEnum):
+    """Where a shard stands."""
+
+    QUEUED = "queued"  #: Waiting for a worker.
+    RUNNING = "running"  #: Leased by a worker.
+    DONE = "done"  #: Every one of its cells has an outcome.
+    DEAD = "dead"  #: Claimed too often without finishing; fails its job.
+    CANCELLED = "cancelled"  #: Its job was cancelled.
+
+
+class Outcome(StrEnum):
+    """How one cell ended. A failure is never a zero: it carries no score at all."""
+
+    OK = "ok"  #: The model answered to its own end.
+    TRUNCATED = "truncated"  #: The model answered and was cut at the token limit; scored as it is.
+    REFUSED = "refused"  #: The provider's filter or the model's refusal field stopped the answer.
+    INVALID_REQUEST = "invalid_request"  #: The request can never succeed as it is.
+    RATE_LIMITED = "rate_limited"  #: Still limited, or out of quota, after the retries.
+    TIMEOUT = "timeout"  #: No answer in time after the retries.
+    PROVIDER_ERROR = "provider_error"  #: Unreachable or 5xx after the retries.
+    MALFORMED = "malformed"  #: Answered with something that is not an answer.
+    BUDGET_SKIPPED = "budget_skipped"  #: Not asked: the job's budget was spent.
+    CANCELLED = "cancelled"  #: Not asked: the job was cancelled.
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether there is a completion to score."""
+        return self in {Outcome.OK, Outcome.TRUNCATED}
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether "retry failed" takes the cell up again and the job ends with errors."""
+        return self in FAILED_OUTCOMES
+
+
+FAILED_OUTCOMES = frozenset(
+    {
+        Outcome.INVALID_REQUEST,
+        Outcome.RATE_LIMITED,
+        Outcome.TIMEOUT,
+        Outcome.PROVIDER_ERROR,
+        Outcome.MALFORMED,
+        Outcome.BUDGET_SKIPPED,
+    }
+)
+
+
+class AttemptOutcome(StrEnum):
+    """How one HTTP call ended."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    INVALID_REQUEST = "invalid_request"
+    RATE_LIMITED = "rate_limited"
+    TIMEOUT = "timeout"
+    PROVIDER_ERROR = "provider_error"
+    MALFORMED = "malformed"
+    UNKNOWN = "unknown"  #: Sent, and then the worker died: the provider may have billed it.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One (row, endpoint, repeat) of a job: the unit of work and of result."""
+
+    row: int
+    """Row number in the dataset revision, from 0."""
+    repeat: int
+    """Which of the job's repeats, from 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellScore:
+    """One scorer's verdict on one completion."""
+
+    scorer: int
+    """Position in the job's list of scorers, from 0."""
+    value: float | None
+    """None when the scorer could not judge; never 0 for that."""
+    unscored: str | None = None
+    """Why there is no value."""
+    detail: str | None = None
+    """What the scorer extracted or compared, for the reader."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One HTTP call made for a cell."""
+
+    number: int
+    """From 1, within this round of the cell."""
+    outcome: AttemptOutcome
+    started_at: datetime
+    latency_ms: float | None = None
+    status: int | None = None
+    """HTTP status; None when no response came."""
+    error: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellRecord:
+    """What is recorded of a cell, once."""
+
+    job_id: str
+    bucket: int
+    """Partition of the result tables, fixed when the job is planned."""
+    endpoint: int
+    """Position in the job's list of endpoints, from 0."""
+    row: int
+    repeat: int
+    round: int
+    """0 for the first time a cell is run, n for its nth retry on request."""
+    shard_id: int
+    epoch: int
+    outcome: Outcome
+    recorded_at: datetime
+    completion: str | None = None
+    finish_reason: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    latency_ms: float | None = None
+    """Of the answering call alone: waits and retries are not the model's latency."""
+    cost_usd: Decimal | None = None
+    """None when the price or the usage is not known; never 0 for that."""
+    error: str | None = None
+    reused: bool = False
+    """Answered from a recorded completion; nothing was bought."""
+    request_hash: bytes | None = None
+    """Content address of what determines the completion."""
+    attempts: tuple[Attempt, ...] = ()
+    scores: tuple[CellScore, ...] = field(default=())

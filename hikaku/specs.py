@@ -1,0 +1,205 @@
+"""What a person asks for (`JobSpec`) and what a job keeps of it for ever (`Snapshot`).
+
+A `JobSpec` is the body of `POST /api/v1/jobs`, the YAML of `hikaku run` and what a schedule
+posts at every slot. A `Snapshot` is the same with every name resolved: it decides the results.
+"""
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Row = dict[str, Any]
+"""Variables of one row; values are any JSON."""
+
+MAX_INLINE_ROWS = 10_000
+"""Rows in the body of one job; more belong in a dataset, which streams."""
+
+
+class Closed(BaseModel):
+    """A model that refuses keys it does not know and never changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Message(Closed):
+    """One message of a prompt template; `content` holds `{{variables}}`."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class PromptRef(Closed):
+    """A prompt template: written out, or named."""
+
+    template: str | None = Field(default=None, description="A single user message.")
+    messages: tuple[Message, ...] | None = Field(default=None, min_length=1)
+    id: str | None = Field(default=None, description="A prompt version, `pt_...`.")
+    name: str | None = Field(default=None, description="A named prompt template.")
+    version: int | None = Field(default=None, ge=1, description="With `name`; newest if left out.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "PromptRef":
+        given = [k for k in ("template", "messages", "id", "name") if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of template, messages, id, name")
+        if self.version is not None and self.name is None:
+            raise ValueError("version goes with name")
+        return self
+
+
+class DatasetRef(Closed):
+    """A dataset revision, by id or by name."""
+
+    id: str | None = Field(default=None, description="A revision, `ds_...`.")
+    name: str | None = None
+    revision: int | None = Field(default=None, ge=1, description="With `name`; newest if left out.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "DatasetRef":
+        if (self.id is None) == (self.name is None):
+            raise ValueError("give exactly one of id, name")
+        if self.revision is not None and self.name is None:
+            raise ValueError("revision goes with name")
+        return self
+
+
+class Params(BaseModel):
+    """Sampling parameters. Named ones are checked; others are passed to the endpoint as they are.
+
+    A provider that cannot honour one exactly refuses it by name.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    temperature: float | None = Field(default=None, ge=0, le=100)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
+    stop: tuple[str, ...] | None = Field(default=None, max_length=16)
+    seed: int | None = Field(default=None, ge=0, le=2**63 - 1)
+
+
+class EndpointRef(Closed):
+    """An endpoint of the gateway, with parameters of its own on top of the job's."""
+
+    name: Name
+    params: Params = Params()
+
+
+class ScorerSpec(BaseModel):
+    """A scorer and its options; which options there are is the scorer's own business."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    type: Name
+    name: Name | None = Field(default=None, description="How results call it; the type if left out.")
+    target: str | None = Field(
+        default=None, description="Column with the expected answer; `expected` if left out."
+    )
+
+
+class Reuse(StrEnum):
+    """Whether a job may answer from recorded completions, and lets later jobs do so."""
+
+    OFF = "off"
+    READ = "read"
+    WRITE = "write"
+    ON = "on"  #: Both.
+
+    @property
+    def reads(self) -> bool:
+        return self in {Reuse.READ, Reuse.ON}
+
+    @property
+    def writes(self) -> bool:
+        return self in {Reuse.WRITE, Reuse.ON}
+
+
+class JobSpec(Closed):
+    """A batch evaluation job: prompt template x rows x endpoints, scored."""
+
+    name: Name | None = None
+    prompt: PromptRef
+    rows: tuple[Row, ...] | None = Field(default=None, min_length=1, max_length=MAX_INLINE_ROWS)
+    dataset: DatasetRef | None = None
+    endpoints: tuple[EndpointRef | Name, ...] = Field(min_length=1, max_length=64)
+    params: Params = Params()
+    scorers: tuple[ScorerSpec, ...] = Field(default=(), max_length=32)
+    repeats: int = Field(default=1, ge=1, le=100)
+    baseline: Name | None = Field(
+        default=None, description="Endpoint the others are held against; the first if left out."
+    )
+    reuse: Reuse = Reuse.WRITE
+    priority: int = Field(default=5, ge=0, le=9, description="0 goes first.")
+    tags: dict[str, str] = Field(default_factory=dict, max_length=50)
+
+    @model_validator(mode="after")
+    def _rows_xor_dataset(self) -> "JobSpec":
+        if (self.rows is None) == (self.dataset is None):
+            raise ValueError("give exactly one of rows, dataset")
+        return self
+
+
+class EndpointIdentity(Closed):
+    """What the gateway says of an endpoint when a job is submitted; no secrets in it."""
+
+    name: Name
+    endpoint_type: Literal["llm/v1/chat", "llm/v1/completions", "llm/v1/embeddings"]
+    provider: str
+    model: str | None
+    fingerprint: str
+    """Hash over provider, model and settings: equal fingerprints give comparable completions."""
+    settings: dict[str, Any] = {}
+    input_usd_per_million_tokens: Decimal | None = None
+    output_usd_per_million_tokens: Decimal | None = None
+
+
+class SnapshotEndpoint(EndpointIdentity):
+    """An endpoint of a job, with its parameters merged."""
+
+    params: Params
+
+
+class SnapshotScorer(Closed):
+    """A scorer of a job, with its defaults written out."""
+
+    type: Name
+    name: Name
+    version: int
+    target: str | None
+    options: dict[str, Any]
+
+
+class SnapshotDataset(Closed):
+    """Which rows a job runs."""
+
+    id: str
+    name: str | None
+    revision: int | None
+    n_rows: int
+    fingerprint: str
+
+
+class SnapshotPrompt(Closed):
+    """Which prompt template a job renders."""
+
+    id: str | None
+    name: str | None
+    version: int | None
+    messages: tuple[Message, ...]
+    variables: tuple[str, ...]
+
+
+class Snapshot(Closed):
+    """All that decides a job's results; stored with the job and never changed."""
+
+    prompt: SnapshotPrompt
+    dataset: SnapshotDataset
+    endpoints: tuple[SnapshotEndpoint, ...]
+    scorers: tuple[SnapshotScorer, ...]
+    repeats: int
+    baseline: Name
+    reuse: Reuse
+    tags: dict[str, str]
