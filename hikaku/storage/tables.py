@@ -276,23 +276,23 @@ class CellResult(Base):
 
 
 class AttemptLine(Base):
-    """The ledger: one HTTP call made for a cell. Lines are added, never changed."""
+    """The ledger: one HTTP call made for a cell. Lines are added, never changed.
+
+    Its key is natural, so a line arrives once however often it is sent: a shard's epoch names
+    the claim under which the call was made, and `number` counts within it.
+    """
 
     __tablename__ = "attempt"
-    __table_args__ = (
-        Index("attempt_by_cell", "job_id", "endpoint", "row", "repeat"),
-        {"postgresql_partition_by": "LIST (bucket)"},
-    )
+    __table_args__ = ({"postgresql_partition_by": "LIST (bucket)"},)
 
     bucket: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
-    id: Mapped[UUID] = mapped_column(PG_UUID(as_uuid=True), primary_key=True)
-    """Made by the worker before the call, so that a line arrives once however often it is sent."""
-    job_id: Mapped[str] = mapped_column(PublicId(ids.JOB))
-    endpoint: Mapped[int] = mapped_column(SmallInteger)
-    row: Mapped[int] = mapped_column(Integer)
-    repeat: Mapped[int] = mapped_column(SmallInteger)
-    round: Mapped[int] = mapped_column(SmallInteger)
-    number: Mapped[int] = mapped_column(SmallInteger)
+    job_id: Mapped[str] = mapped_column(PublicId(ids.JOB), primary_key=True)
+    endpoint: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    row: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    repeat: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    round: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    epoch: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     shard_id: Mapped[int] = mapped_column(BigInteger)
     outcome: Mapped[str] = mapped_column(Text)
     started_at: Mapped[datetime]
