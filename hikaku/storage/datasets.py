@@ -1,0 +1,245 @@
+"""Datasets: a revision is stored whole, in one transaction, and never changes."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from sqlalchemy import Row, Select, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from hikaku import ids
+from hikaku.datasets import Fingerprint, SourceRow
+from hikaku.errors import InvalidInput, NotFound, UnknownName
+from hikaku.specs import DatasetRef
+from hikaku.storage.tables import Dataset, DatasetRevision, DatasetRow
+
+OPEN_BUCKET = 0
+"""The partition that takes new rows."""
+
+MAX_ROWS = 1_000_000
+"""Rows of one revision."""
+
+_COPY = "copy dataset_row (bucket, revision_id, row, key, data) from stdin (format binary)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """A stored list of rows."""
+
+    id: str
+    name: str | None
+    """None for the rows that came inside a job or were uploaded without a name."""
+    number: int | None
+    n_rows: int
+    columns: tuple[str, ...]
+    fingerprint: bytes
+    source: str | None
+    bucket: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What came of storing rows."""
+
+    revision: Revision
+    is_new: bool
+    """False when the name already had a revision with the same content."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRow:
+    """One row of a revision."""
+
+    number: int
+    key: str
+    data: dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What is learnt of the rows while they pass."""
+
+    fingerprint: Fingerprint = field(default_factory=Fingerprint)
+    columns: dict[str, None] = field(default_factory=dict)
+    n_rows: int = 0
+
+    def watch(self, rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
+        for row in rows:
+            if self.n_rows == MAX_ROWS:
+                raise InvalidInput(f"a dataset revision holds at most {MAX_ROWS:,} rows; split it")
+            self.fingerprint.update(row.text)
+            if not self.columns.keys() >= row.data.keys():
+                self.columns |= dict.fromkeys(row.data)
+            self.n_rows += 1
+            yield row
+
+
+def store(
+    session: Session, rows: Iterable[SourceRow], *, name: str | None, source: str | None = None
+) -> Stored:
+    """Store the rows as the next revision of the name, or as one without a name.
+
+    Rows are read once and never held. Content that the name already has is not stored again.
+
+    Raises:
+        InvalidInput: A row is refused, or there is none; the caller's transaction must end.
+    """
+    tally, revision_id = _Tally(), ids.new_id(ids.DATASET_REVISION)
+    savepoint = session.begin_nested()
+    _copy(session, revision_id, tally.watch(rows))
+    if not tally.n_rows:
+        raise InvalidInput("there are no rows in this dataset")
+    key = None if name is None else _claimed(session, name)
+    known = None if key is None else _with_content(session, key, tally.fingerprint.digest())
+    if known is not None:
+        savepoint.rollback()
+        return Stored(revision=_revision(known, name), is_new=False)
+    added = _add(session, revision_id, key, tally, source)
+    savepoint.commit()
+    return Stored(revision=_revision(added, name), is_new=True)
+
+
+def get(session: Session, revision_id: str) -> Revision:
+    """Give the revision with this id.
+
+    Raises:
+        NotFound: There is none.
+    """
+    _check(revision_id)
+    query = _revisions().where(DatasetRevision.id == revision_id)
+    found = session.execute(query).one_or_none()
+    if found is None:
+        raise NotFound(f"there is no dataset revision {revision_id}")
+    return _from(found)
+
+
+def find(session: Session, ref: DatasetRef) -> Revision:
+    """Give the revision that a job names, the newest when it names no number.
+
+    Raises:
+        UnknownName: There is no such dataset or revision.
+    """
+    if ref.id is not None:
+        try:
+            return get(session, ref.id)
+        except NotFound as error:
+            raise UnknownName(str(error)) from error
+    query = _revisions().where(Dataset.name == ref.name)
+    if ref.revision is not None:
+        query = query.where(DatasetRevision.number == ref.revision)
+    newest = query.order_by(DatasetRevision.number.desc()).limit(1)
+    found = session.execute(newest).one_or_none()
+    if found is None:
+        number = "" if ref.revision is None else f" with revision {ref.revision}"
+        raise UnknownName(f"there is no dataset {ref.name!r}{number}")
+    return _from(found)
+
+
+def listing(
+    session: Session, *, after: str | None, limit: int, name: str | None = None
+) -> Sequence[Revision]:
+    """Give the revisions that have a name, newest first, from the one after `after`."""
+    query = _revisions().where(DatasetRevision.dataset_key.is_not(None))
+    if after is not None:
+        query = query.where(DatasetRevision.id < after)
+    if name is not None:
+        query = query.where(Dataset.name == name)
+    query = query.order_by(DatasetRevision.id.desc()).limit(limit)
+    return [_from(found) for found in session.execute(query)]
+
+
+def rows(
+    session: Session, revision: Revision, *, after: int | None, limit: int
+) -> Sequence[StoredRow]:
+    """Give rows in order, from the one after number `after`."""
+    query = (
+        select(DatasetRow.row, DatasetRow.key, DatasetRow.data)
+        .where(DatasetRow.bucket == revision.bucket, DatasetRow.revision_id == revision.id)
+        .where(DatasetRow.row > (-1 if after is None else after))
+        .order_by(DatasetRow.row)
+        .limit(limit)
+    )
+    found = session.execute(query)
+    return [StoredRow(number=number, key=key, data=data) for number, key, data in found]
+
+
+def _copy(session: Session, revision_id: str, source_rows: Iterator[SourceRow]) -> None:
+    connection: psycopg.Connection[Any] | None = session.connection().connection.driver_connection
+    if connection is None:
+        raise RuntimeError("the session has no connection to Postgres")
+    key = ids.decode(ids.DATASET_REVISION, revision_id)
+    with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+        # The json column takes its text as it is: parsed again by Postgres, not by psycopg.
+        copy.set_types(["int2", "uuid", "int4", "text", "text"])
+        for number, row in enumerate(source_rows):
+            copy.write_row((OPEN_BUCKET, key, number, row.key, row.text))
+
+
+def _claimed(session: Session, name: str) -> int:
+    """Lock the name, so that its revisions are numbered in turn."""
+    session.execute(insert(Dataset).values(name=name).on_conflict_do_nothing())
+    return session.scalars(select(Dataset.key).where(Dataset.name == name).with_for_update()).one()
+
+
+def _with_content(session: Session, key: int, fingerprint: bytes) -> DatasetRevision | None:
+    return session.scalars(
+        select(DatasetRevision)
+        .where(DatasetRevision.dataset_key == key, DatasetRevision.fingerprint == fingerprint)
+        .order_by(DatasetRevision.number.desc())
+        .limit(1)
+    ).one_or_none()
+
+
+def _add(
+    session: Session, revision_id: str, key: int | None, tally: _Tally, source: str | None
+) -> DatasetRevision:
+    newest = select(func.max(DatasetRevision.number)).where(DatasetRevision.dataset_key == key)
+    added = DatasetRevision(
+        id=revision_id,
+        dataset_key=key,
+        number=None if key is None else (session.scalar(newest) or 0) + 1,
+        bucket=OPEN_BUCKET,
+        fingerprint=tally.fingerprint.digest(),
+        n_rows=tally.n_rows,
+        columns=list(tally.columns),
+        source=source,
+    )
+    session.add(added)
+    session.flush()
+    return added
+
+
+def _revisions() -> Select[DatasetRevision, str | None]:
+    return select(DatasetRevision, Dataset.name).outerjoin(
+        Dataset, Dataset.key == DatasetRevision.dataset_key
+    )
+
+
+def _check(revision_id: str) -> None:
+    try:
+        ids.decode(ids.DATASET_REVISION, revision_id)
+    except ValueError as error:
+        raise NotFound(f"there is no dataset revision {revision_id!r}") from error
+
+
+def _from(found: Row[DatasetRevision, str | None]) -> Revision:
+    revision, name = found
+    return _revision(revision, name)
+
+
+def _revision(found: DatasetRevision, name: str | None) -> Revision:
+    return Revision(
+        id=found.id,
+        name=name,
+        number=found.number,
+        n_rows=found.n_rows,
+        columns=tuple(found.columns),
+        fingerprint=found.fingerprint,
+        source=found.source,
+        bucket=found.bucket,
+        created_at=found.created_at,
+    )
