@@ -1,0 +1,1 @@
+"""One machine, one command: the services and programs of Hikaku as child processes."""
