@@ -1,6 +1,6 @@
 """Datasets: a revision is stored whole, in one transaction, and never changes."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,9 +11,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from hikaku import ids
-from hikaku.datasets import Fingerprint, SourceRow
-from hikaku.errors import InvalidInput, NotFound, UnknownName
-from hikaku.specs import DatasetRef
+from hikaku.datasets import Fingerprint, SourceRow, inline_rows
+from hikaku.errors import InvalidInput, NotFound
+from hikaku.specs import SnapshotDataset
 from hikaku.storage.tables import Dataset, DatasetRevision, DatasetRow
 
 OPEN_BUCKET = 0
@@ -103,6 +103,15 @@ def store(
     return Stored(revision=_revision(added, name), is_new=True)
 
 
+def add_inline(session: Session, given: Sequence[Mapping[str, object]]) -> Revision:
+    """Store the rows that came inside a job, as a revision without a name.
+
+    Raises:
+        InvalidInput: A row is refused; points at `/rows/N`.
+    """
+    return store(session, inline_rows(given), name=None).revision
+
+
 def get(session: Session, revision_id: str) -> Revision:
     """Give the revision with this id.
 
@@ -117,25 +126,20 @@ def get(session: Session, revision_id: str) -> Revision:
     return _from(found)
 
 
-def find(session: Session, ref: DatasetRef) -> Revision:
-    """Give the revision that a job names, the newest when it names no number.
+def by_name(session: Session, name: str, number: int | None = None) -> Revision:
+    """Give a revision of the named dataset, the newest when no number is given.
 
     Raises:
-        UnknownName: There is no such dataset or revision.
+        NotFound: There is no such dataset or revision.
     """
-    if ref.id is not None:
-        try:
-            return get(session, ref.id)
-        except NotFound as error:
-            raise UnknownName(str(error)) from error
-    query = _revisions().where(Dataset.name == ref.name)
-    if ref.revision is not None:
-        query = query.where(DatasetRevision.number == ref.revision)
+    query = _revisions().where(Dataset.name == name)
+    if number is not None:
+        query = query.where(DatasetRevision.number == number)
     newest = query.order_by(DatasetRevision.number.desc()).limit(1)
     found = session.execute(newest).one_or_none()
     if found is None:
-        number = "" if ref.revision is None else f" with revision {ref.revision}"
-        raise UnknownName(f"there is no dataset {ref.name!r}{number}")
+        which = "" if number is None else f" with revision {number}"
+        raise NotFound(f"there is no dataset {name!r}{which}")
     return _from(found)
 
 
@@ -150,6 +154,18 @@ def listing(
         query = query.where(Dataset.name == name)
     query = query.order_by(DatasetRevision.id.desc()).limit(limit)
     return [_from(found) for found in session.execute(query)]
+
+
+def snapshot(session: Session, revision: Revision) -> SnapshotDataset:
+    """Write down which rows a job runs."""
+    del session  # all of it is in the revision
+    return SnapshotDataset(
+        id=revision.id,
+        name=revision.name,
+        revision=revision.number,
+        n_rows=revision.n_rows,
+        fingerprint=revision.fingerprint.hex(),
+    )
 
 
 def rows(

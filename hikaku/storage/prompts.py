@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from hikaku import ids
-from hikaku.errors import NotFound, UnknownName
-from hikaku.specs import Message, PromptRef
+from hikaku.errors import NotFound
+from hikaku.specs import Message, SnapshotPrompt
 from hikaku.storage.tables import PromptTemplate, PromptVersion
 from hikaku.templates import Template
 
@@ -60,25 +60,43 @@ def get(session: Session, prompt_id: str) -> StoredPrompt:
     return _from(found)
 
 
-def find(session: Session, ref: PromptRef) -> StoredPrompt:
-    """Give the stored version that a job names, the newest when it names no version.
+def by_name(session: Session, name: str, number: int | None = None) -> StoredPrompt:
+    """Give a version of the named template, the newest when no number is given.
 
     Raises:
-        UnknownName: There is no such template or version.
+        NotFound: There is no such template or version.
     """
-    if ref.id is not None:
-        try:
-            return get(session, ref.id)
-        except NotFound as error:
-            raise UnknownName(str(error)) from error
-    query = _versions().where(PromptTemplate.name == ref.name)
-    if ref.version is not None:
-        query = query.where(PromptVersion.number == ref.version)
-    found = session.execute(query.order_by(PromptVersion.number.desc()).limit(1)).one_or_none()
+    query = _versions().where(PromptTemplate.name == name)
+    if number is not None:
+        query = query.where(PromptVersion.number == number)
+    newest = query.order_by(PromptVersion.number.desc()).limit(1)
+    found = session.execute(newest).one_or_none()
     if found is None:
-        version = "" if ref.version is None else f" with version {ref.version}"
-        raise UnknownName(f"there is no prompt template {ref.name!r}{version}")
+        which = "" if number is None else f" with version {number}"
+        raise NotFound(f"there is no prompt template {name!r}{which}")
     return _from(found)
+
+
+def snapshot(
+    session: Session,
+    *,
+    id: str | None = None,  # noqa: A002 - the word of `PromptRef`
+    name: str | None = None,
+    version: int | None = None,
+) -> SnapshotPrompt:
+    """Write down the version that a job names by its id, or by name and perhaps number.
+
+    Raises:
+        NotFound: There is no such version.
+    """
+    found = get(session, id) if id is not None else by_name(session, name or "", version)
+    return SnapshotPrompt(
+        id=found.id,
+        name=found.name,
+        version=found.number,
+        messages=found.messages,
+        variables=found.variables,
+    )
 
 
 def listing(

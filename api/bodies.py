@@ -1,0 +1,194 @@
+"""Request bodies: how large they may be, and which JSON is taken."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from http import HTTPStatus
+from typing import Any, NoReturn
+
+from anyio import to_thread
+from fastapi import Request
+from starlette.datastructures import Headers
+from starlette.types import Message, Receive, Scope
+from typing_extensions import override
+
+from api.errors import RequestRefusedError
+from api.faults import Place, pointer
+from hikaku.errors import Fault, InvalidInput
+
+MAX_DEPTH = 32
+"""Objects and lists within each other."""
+
+_MOST_FAULTS = 20
+_OFF_LOOP_BYTES = 64 * 1024
+"""Bodies larger than this are parsed in a thread, so that they delay nobody else."""
+
+
+def limited(scope: Scope, receive: Receive, most: int) -> Receive:
+    """Wrap `receive` so that a body of more than `most` bytes is refused as soon as it shows.
+
+    Raises:
+        RequestRefusedError: 413 or, for a compressed body, 415.
+    """
+    headers = Headers(scope=scope)
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        detail = "compressed bodies are not taken; send this one without Content-Encoding"
+        raise RequestRefusedError(
+            status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE, code="compressed_body", detail=detail
+        )
+    announced = headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > most:
+        raise _too_large(most)
+    received = 0
+
+    async def counted() -> Message:
+        nonlocal received
+        message = await receive()
+        if message["type"] == "http.request":
+            received += len(message.get("body", b""))
+            if received > most:
+                raise _too_large(most)
+        return message
+
+    return counted
+
+
+def _too_large(most: int) -> RequestRefusedError:
+    return RequestRefusedError(
+        status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        code="body_too_large",
+        detail=f"the body is larger than the {most / 2**20:g} MiB this path takes",
+        # What is still on its way is not worth reading.
+        headers={"connection": "close"},
+    )
+
+
+class Checked(Request):
+    """A request whose JSON is read strictly, and before the route sees it."""
+
+    _document: Any = None
+
+    async def load(self) -> None:
+        """Read and parse the body.
+
+        Raises:
+            RequestRefusedError: It is not declared as JSON.
+            InvalidInput: It is not JSON that we take.
+        """
+        raw = await self.body()
+        if not raw:
+            return
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json" and not kind.endswith("+json"):
+            raise RequestRefusedError(
+                status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                code="unsupported_media_type",
+                detail=f"this path takes application/json, not {kind or 'a body without a type'}",
+            )
+        if len(raw) > _OFF_LOOP_BYTES:
+            self._document = await to_thread.run_sync(partial(parse, raw))
+        else:
+            self._document = parse(raw)
+
+    @override
+    async def json(self) -> Any:
+        return self._document
+
+
+def parse(raw: bytes) -> Any:
+    """Read a JSON document.
+
+    Raises:
+        InvalidInput: It is not UTF-8, not JSON, nested too deeply, has a key twice, holds NaN or
+            a number no computer keeps, or text that Postgres or a model could not be given.
+    """
+    try:
+        document = json.loads(
+            raw.decode("utf-8-sig"),
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            object_pairs_hook=_object,
+        )
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"the body is not UTF-8 (byte {error.start})") from error
+    except json.JSONDecodeError as error:
+        message = f"{error.msg} (line {error.lineno}, column {error.colno})"
+        raise InvalidInput(f"the body is not JSON: {message}") from error
+    except RecursionError as error:
+        raise InvalidInput(f"the body is nested deeper than {MAX_DEPTH} levels") from error
+    except ValueError as error:
+        raise InvalidInput(f"the body is not taken: {error}") from error
+    _check_texts(document)
+    return document
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {digits[:40]} is too large")
+    return number
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {twice!r} stands twice in one object")
+    return found
+
+
+def _check_texts(document: Any) -> None:
+    faults: list[Fault] = []
+    for place, value in _walk(document):
+        if len(place) > MAX_DEPTH:
+            raise InvalidInput(f"the body is nested deeper than {MAX_DEPTH} levels")
+        found = unfit(value)
+        if found is not None:
+            faults.append(Fault(pointer=printable(pointer(place)), message=found))
+        if len(faults) == _MOST_FAULTS:
+            break
+    if faults:
+        raise InvalidInput(faults[0].message, faults=faults)
+
+
+def unfit(text: str) -> str | None:
+    """Say why text cannot be stored or sent; None when it can."""
+    if "\0" in text:
+        return "holds NUL (U+0000), which cannot be stored; remove it"
+    if not text.isascii() and not _is_unicode(text):
+        return "holds half of a surrogate pair, which is not text; send the whole character"
+    return None
+
+
+def printable(text: str) -> str:
+    """Write text so that it can be sent, whatever is in it."""
+    return text.replace("\0", "\\u0000").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _walk(document: Any) -> Iterator[tuple[Place, str]]:
+    """Give every text of a document, keys included, with its place."""
+    waiting: list[tuple[Place, Any]] = [((), document)]
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, str):
+            yield place, value
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                yield (*place, key), key
+                waiting.append(((*place, key), inner))
+        elif isinstance(value, list):
+            waiting.extend(((*place, index), inner) for index, inner in enumerate(value))

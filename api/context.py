@@ -1,0 +1,53 @@
+"""What every route may use: the database, the queue, the gateway and the guard."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from anyio import CapacityLimiter
+
+from api.security import Guard
+from gateway.client import Gateway
+from hikaku.jobs import Hint
+from hikaku.storage.connection import Sessions
+
+
+class Hints(Protocol):
+    """Where shards are announced once they are committed."""
+
+    def put_shards(self, hints: Iterable[Hint]) -> None:
+        """Say "run these shards"; a broker that is away is no error."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much one request may ask for."""
+
+    json_bytes: int = 10 * 2**20
+    upload_bytes: int = 512 * 2**20
+    uploads_at_once: int = 4
+    streams_at_once: int = 200
+    """Event streams open at the same time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """The parts the application is put together from."""
+
+    sessions: Sessions
+    queue: Hints
+    gateway: Gateway
+    guard: Guard
+    version: str
+    slots: int = 16
+    """Shards that the workers run at once; decides how finely jobs are cut."""
+    mlflow: bool = False
+    """Whether jobs are tracked in MLflow."""
+    limits: Limits = Limits()
+    close: Callable[[], None] = lambda: None
+    """Called when the application ends."""
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the server is asked to end: open streams finish by themselves."""
+    uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(4))

@@ -1,0 +1,1 @@
+"""One resource a file; wire schemas on top, no business rule."""
