@@ -1,0 +1,1 @@
+"""Local language models: which there are, where their weights come from, and their server."""
