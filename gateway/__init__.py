@@ -1,0 +1,1 @@
+"""The line to models: the only code that talks to one."""

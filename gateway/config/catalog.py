@@ -1,0 +1,70 @@
+"""The endpoints there are, resolved and frozen: one snapshot of the configuration."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gateway.config.schema import CallLimit, Limits, Price, Retry, Timeouts
+from gateway.config.vendors import Wire
+from gateway.types import JSON, EndpointType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A named way to a model."""
+
+    name: str
+    endpoint_type: EndpointType
+    provider: str
+    """As in `VENDORS`, whatever the file's spelling."""
+    model: str | None
+    settings: Mapping[str, JSON]
+    """What decides the answers besides the model: base URL, defaults; never a secret."""
+    fingerprint: str
+    """SHA-256, hex, over provider, model, type and settings."""
+    wire: Wire
+    base_url: str | None = None
+    secret: str | None = field(default=None, repr=False)
+    options: Mapping[str, JSON] = field(default_factory=dict[str, JSON], repr=False)
+    """The provider's settings as parsed, without secrets."""
+    params: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
+    price: Price | None = None
+    limits: Limits = field(default_factory=Limits)
+    limit: CallLimit | None = None
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    retry: Retry = field(default_factory=Retry)
+    declared_as: Literal["routes", "endpoints"] = "endpoints"
+    """Which generation of MLflow's file the entry was written for."""
+    unavailable: str | None = None
+    """Why it cannot be used, in a sentence; None when it can."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficRoute:
+    """A name that stands for several endpoints, each with its share."""
+
+    name: str
+    endpoint_type: EndpointType
+    shares: tuple[tuple[str, int], ...]
+    """(endpoint, per cent); adds up to 100."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """Everything that can be asked, in the order of the file."""
+
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict[str, Endpoint])
+    routes: Mapping[str, TrafficRoute] = field(default_factory=dict[str, TrafficRoute])
+
+
+def fingerprint(
+    provider: str, model: str | None, endpoint_type: str, settings: Mapping[str, JSON]
+) -> str:
+    """Identity of an endpoint for reproducibility: same hash, same expected behaviour."""
+    identity = {
+        "provider": provider, "model": model, "type": endpoint_type, "settings": settings,
+    }  # fmt: skip
+    text = json.dumps(identity, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()

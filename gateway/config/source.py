@@ -1,0 +1,116 @@
+"""YAML text to plain values, with the place of every key for messages that show it."""
+
+from dataclasses import dataclass, field
+
+import yaml
+
+from gateway.errors import ConfigError
+
+Path = tuple[str | int, ...]
+"""Keys and indexes from the top of the file to a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value or key begins; both from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(slots=True)
+class Source:
+    """A parsed file that remembers where everything stood."""
+
+    name: str
+    text: str
+    value: object = None
+    places: dict[Path, Place] = field(default_factory=dict[Path, Place])
+
+    def place(self, path: Path) -> Place:
+        """Where `path` is, or the nearest thing around it that the file has."""
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.places.get(path, Place(1, 1))
+
+    def error(self, place: Place, message: str) -> ConfigError:
+        """An error that shows the line it is about."""
+        lines = self.text.splitlines() or [""]
+        shown = lines[min(place.line, len(lines)) - 1]
+        margin = f"{place.line:>5} | "
+        pointer = " " * (len(margin) - 2) + "| " + " " * (place.column - 1) + "^"
+        return ConfigError(
+            f"{self.name}, line {place.line}, column {place.column}: {message}\n"
+            f"{margin}{shown}\n{pointer}",
+            line=place.line,
+            column=place.column,
+        )
+
+
+def read(text: str, name: str) -> Source:
+    """Parse YAML.
+
+    Raises:
+        ConfigError: It is not YAML, or a key stands twice in one mapping.
+    """
+    source = Source(name, text)
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is not None:
+            _walk(source, node, ())
+            # One loader for both: the node tree is built once and constructed as it stands.
+            source.value = loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        raise _broken(source, error) from error
+    except yaml.reader.ReaderError as error:
+        message = f"a character that YAML does not allow (#x{error.character:04x})"
+        place = _place_of_offset(text, error.position)
+        raise source.error(place, message) from error
+    finally:
+        loader.dispose()
+    return source
+
+
+def _walk(source: Source, node: yaml.Node, path: Path) -> None:
+    source.places.setdefault(path, _place(node.start_mark))
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _walk(source, item, (*path, index))
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            name = str(key.value)
+            if (*path, name) in source.places and name != "<<":
+                raise source.error(_place(key.start_mark), f"the key `{name}` stands here twice")
+            source.places[*path, name] = _place(key.start_mark)
+            _walk(source, value, (*path, name))
+
+
+def _place(mark: yaml.Mark) -> Place:
+    return Place(mark.line + 1, mark.column + 1)
+
+
+def _place_of_offset(text: str, offset: int) -> Place:
+    before = text[:offset]
+    return Place(before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1)
+
+
+def _broken(source: Source, error: yaml.MarkedYAMLError) -> ConfigError:
+    mark = error.problem_mark or error.context_mark
+    place = _place(mark) if mark is not None else Place(1, 1)
+    return source.error(place, f"not valid YAML: {error.problem or error.context}.{_mend(error)}")
+
+
+def _mend(error: yaml.MarkedYAMLError) -> str:
+    """A hint for the mistakes that configuration files of gateways are known for."""
+    problem = error.problem or ""
+    if "expected <block end>, but found '?'" in problem or "but found '<block mapping" in problem:
+        return (
+            " The keys of one list entry start in one column: indent this line as far as"
+            " the key after the `-`"
+        )
+    if "cannot start any token" in problem and "\\t" in problem:
+        return " YAML indents by spaces; replace the tab"
+    if "mapping values are not allowed" in problem:
+        return " Check the indentation, or quote the value that holds a `:`"
+    return ""

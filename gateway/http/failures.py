@@ -1,0 +1,130 @@
+"""What a provider's HTTP status and error body mean: one mapping for all of them."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import msgspec
+
+from gateway.errors import (
+    AccessDenied,
+    ContentRefused,
+    EndpointUnavailable,
+    GatewayError,
+    InvalidRequest,
+    QuotaExhausted,
+    RateLimited,
+    TimedOut,
+    Unavailable,
+)
+
+_QUOTA_CODES = frozenset(
+    {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "quota_exceeded"}
+)
+_FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "responsible_ai_policy"})
+_LONGEST_EXCERPT = 500
+"""Characters of a body that is no JSON, quoted in a message."""
+
+
+def check(status: int, headers: Mapping[str, str], body: bytes) -> None:
+    """Raise what a reply means, unless it is a success."""
+    if not 200 <= status < 300:  # noqa: PLR2004 - the class of successes
+        raise failure_of(status, headers, body)
+
+
+def failure_of(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
+    """The error that a reply without success means."""
+    message, code = _explanation(body)
+    kind = _kind(status, code)
+    return kind(
+        f"HTTP {status}: {message}" if message else f"HTTP {status}",
+        status=status,
+        retry_after=retry_after(headers),
+        code=code,
+    )
+
+
+def event_failure(event: bytes) -> GatewayError:
+    """The error that an error event inside a stream means; its HTTP status was 200."""
+    message, code = _explanation(event)
+    status = _status_in(event) or (429 if code == "overloaded" or "overloaded" in message else 502)
+    # TGI's chat stream calls an overload 422; its words say otherwise.
+    status = 429 if "is overloaded" in message else status
+    return _kind(status, code)(message or "the stream ended in an error", status=status, code=code)
+
+
+def retry_after(headers: Mapping[str, str]) -> timedelta | None:
+    """How long the provider asks to wait; None when it does not say."""
+    try:
+        if milliseconds := headers.get("retry-after-ms"):
+            return timedelta(milliseconds=max(float(milliseconds), 0))
+        value = (headers.get("retry-after") or "").strip()
+        if not value:
+            return None
+        if value[0].isdigit():
+            return timedelta(seconds=float(value))
+        until = parsedate_to_datetime(value)
+        return max(until.astimezone(UTC) - datetime.now(UTC), timedelta())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _kind(status: int, code: str | None) -> type[GatewayError]:  # noqa: C901, PLR0911 - a table
+    if code in _QUOTA_CODES:
+        return QuotaExhausted
+    if code in _FILTER_CODES:
+        return ContentRefused
+    match status:
+        case 402:
+            return QuotaExhausted
+        case 401 | 403:
+            return AccessDenied
+        case 408 | 504 | 524:
+            return TimedOut
+        case 429 | 529:
+            return RateLimited
+        case 409 | 424 | 425:  # a conflict passes; 424 is TGI's failed generation
+            return Unavailable
+        case 501 | 505:
+            return InvalidRequest
+        case _ if status >= 500:  # noqa: PLR2004 - the class of server errors
+            return Unavailable
+        case _ if status < 400:  # noqa: PLR2004 - redirects are not followed: they leak keys
+            return EndpointUnavailable
+        case _:
+            return InvalidRequest
+
+
+def _explanation(body: bytes) -> tuple[str, str | None]:
+    """Message and code of an error body, in any of the vendors' shapes."""
+    try:
+        parsed: Any = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return body.decode("utf-8", "replace").strip()[:_LONGEST_EXCERPT], None
+    if not isinstance(parsed, dict):
+        return str(parsed)[:_LONGEST_EXCERPT], None
+    error = parsed.get("error", parsed)
+    if isinstance(error, str):
+        return error, _text(parsed.get("error_type") or parsed.get("code"))
+    if not isinstance(error, dict):
+        error = parsed
+    message = error.get("message") or error.get("detail") or parsed.get("detail") or ""
+    code = error.get("code") or error.get("type") or error.get("error_code")
+    if error.get("type") in _QUOTA_CODES:
+        code = error["type"]
+    return (message if isinstance(message, str) else str(message)), _text(code)
+
+
+def _status_in(event: bytes) -> int | None:
+    parsed: Any = msgspec.json.decode(event)
+    error = parsed.get("error") if isinstance(parsed, dict) else None
+    if isinstance(error, dict):
+        for key in ("http_status_code", "status", "code"):
+            if isinstance(found := error.get(key), int) and 400 <= found < 600:  # noqa: PLR2004
+                return found
+    return None
+
+
+def _text(value: object) -> str | None:
+    return str(value) if value is not None else None

@@ -1,0 +1,38 @@
+"""One file per wire protocol, and the one place that knows which file speaks which."""
+
+from gateway.config import Endpoint, Wire
+from gateway.errors import EndpointUnavailable
+from gateway.http import Transport
+from gateway.providers.chaos import ChaosTransport
+from gateway.providers.echo import EchoProvider
+from gateway.providers.mlflow_serving import MlflowServingProvider
+from gateway.providers.openai import OpenAIProvider
+from gateway.providers.provider import Provider
+
+__all__ = ["Provider", "bind"]
+
+
+def bind(endpoint: Endpoint, transport: Transport) -> Provider:
+    """A provider that speaks to `endpoint` over `transport`.
+
+    Raises:
+        EndpointUnavailable: The endpoint cannot be used as configured.
+    """
+    if endpoint.unavailable is not None:
+        raise EndpointUnavailable(f"the endpoint `{endpoint.name}`: {endpoint.unavailable}")
+    match endpoint.wire:
+        case Wire.ECHO:
+            return EchoProvider(endpoint)
+        case Wire.CHAOS:
+            return OpenAIProvider(endpoint, ChaosTransport(endpoint), base_url="http://chaos")
+        case Wire.OPENAI if endpoint.base_url is not None:
+            return OpenAIProvider(endpoint, transport, base_url=endpoint.base_url)
+        case Wire.MLFLOW_SERVING if endpoint.base_url is not None:
+            return MlflowServingProvider(endpoint, transport, base_url=endpoint.base_url)
+        case Wire.TGI if endpoint.base_url is not None:
+            # Not above: huggingface_hub is slow to import, and most gateways do without.
+            from gateway.providers.tgi import TgiProvider  # noqa: PLC0415
+
+            return TgiProvider(endpoint, transport, base_url=endpoint.base_url)
+        case Wire.OPENAI | Wire.MLFLOW_SERVING | Wire.TGI | Wire.ABSENT:
+            raise EndpointUnavailable(f"the endpoint `{endpoint.name}` has no address")

@@ -1,0 +1,196 @@
+"""Declared faults: an upstream inside the process that fails as it was told to.
+
+It stands where the network would, so the real adapter and the real parsing meet every fault.
+"""
+
+import asyncio
+import os
+import random
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from typing_extensions import override
+
+from gateway.config import Endpoint
+from gateway.errors import GatewayError, TimedOut, Unavailable
+from gateway.http import Reply, ReplyStream, Transport, WireRequest
+from gateway.providers import dialect, parrot
+from gateway.types import JSONObject, Usage
+
+_PIECE = 7
+"""Bytes per piece of a stream: seldom a whole event, seldom a whole character."""
+
+
+class Fault(StrEnum):
+    """What can happen to a call, in the order in which the rates are stacked."""
+
+    RATE_LIMITED = "rate_limited"
+    SERVER_ERROR = "server_error"
+    RESET = "reset"
+    HANG = "hang"
+    TRUNCATED = "truncated"
+    MALFORMED = "malformed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What happens to one call."""
+
+    fault: Fault | None
+    latency: float
+    """Seconds."""
+
+
+class ChaosTransport(Transport):
+    """Answers OpenAI's protocol by itself, with faults and latency."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._options: dict[str, Any] = dict(endpoint.options)
+        self._model = endpoint.model or "chaos"
+        self._name = endpoint.name
+        self._attempts: defaultdict[bytes, int] = defaultdict(int)
+        self._log = _CallLog(self._options.get("log"))
+        self.calls = 0
+        """Calls that arrived."""
+
+    @override
+    async def send(self, request: WireRequest) -> Reply:
+        body, key, fate = await self._received(request)
+        try:
+            await self._suffer(fate, request)
+            status, headers, answer = self._answer(body, fate)
+        except GatewayError as error:
+            self._log.write("answer", self._name, key, outcome=type(error).__name__)
+            raise
+        self._log.write("answer", self._name, key, outcome=str(fate.fault or status))
+        return Reply(status=status, headers=headers, body=answer)
+
+    @override
+    @asynccontextmanager
+    async def stream(self, request: WireRequest) -> AsyncIterator[ReplyStream]:
+        body, key, fate = await self._received(request)
+        await self._suffer(fate, request)
+        status, headers, answer = self._answer(body, fate, streamed=True)
+        yield ReplyStream(status=status, headers=headers, chunks=_pieces(answer))
+        self._log.write("answer", self._name, key, outcome=str(fate.fault or status))
+
+    @override
+    async def close(self) -> None:
+        self._log.close()
+
+    async def _received(self, request: WireRequest) -> tuple[JSONObject, str, Fate]:
+        body: dict[str, Any] = msgspec.json.decode(request.body)
+        digest = sha256(msgspec.json.encode([body.get("messages"), body.get("prompt")])).digest()
+        self._attempts[digest] += 1
+        self.calls += 1
+        key = digest[:8].hex()
+        attempt = self._attempts[digest]
+        self._log.write("call", self._name, key, attempt=attempt)
+        return body, key, fate(self._options, digest, attempt)
+
+    async def _suffer(self, fate: Fate, request: WireRequest) -> None:
+        if fate.fault is Fault.HANG:
+            await asyncio.sleep(request.timeouts.total)
+            raise TimedOut(f"no complete answer within {request.timeouts.total:g} s")
+        await asyncio.sleep(fate.latency)
+        if fate.fault is Fault.RESET:
+            raise Unavailable("ConnectionResetError: declared by chaos")
+
+    def _answer(
+        self, body: JSONObject, fate: Fate, *, streamed: bool = False
+    ) -> tuple[int, dict[str, str], bytes]:
+        if fate.fault is Fault.RATE_LIMITED:
+            return 429, self._patience(), _error("rate limited by chaos", "rate_limit_exceeded")
+        if fate.fault is Fault.SERVER_ERROR:
+            return 500, {}, _error("server error by chaos", "server_error")
+        if fate.fault is Fault.MALFORMED:
+            return 200, {}, b"<html>chaos</html>"
+        answer = self._streamed(body) if streamed else self._whole(body)
+        return 200, {}, answer[: len(answer) // 2] if fate.fault is Fault.TRUNCATED else answer
+
+    def _patience(self) -> dict[str, str]:
+        seconds = self._options.get("retry_after_s")
+        return {"retry-after": str(seconds)} if seconds is not None else {}
+
+    def _whole(self, body: JSONObject) -> bytes:
+        if "input" in body:
+            texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
+            vectors = [parrot.vector(str(text)) for text in texts]
+            return dialect.embeddings_body(vectors, usage=Usage(), model=self._model)
+        spoken = parrot.speak(body, reply=self._options.get("reply"))
+        write = dialect.text_body if "prompt" in body else dialect.chat_body
+        return write(
+            spoken.text, finish_reason=spoken.finish_reason, usage=spoken.usage, model=self._model
+        )
+
+    def _streamed(self, body: JSONObject) -> bytes:
+        spoken = parrot.speak(body, reply=self._options.get("reply"))
+        writer = dialect.ChunkWriter(chat="prompt" not in body, model=self._model)
+        chunks = [writer.piece(piece) for piece in spoken.pieces]
+        chunks.append(writer.piece(None, finish_reason=spoken.finish_reason))
+        chunks.append(writer.usage(spoken.usage))
+        return b"".join(b"data: " + chunk + b"\n\n" for chunk in [*chunks, b"[DONE]"])
+
+
+def fate(options: JSONObject, prompt: bytes, attempt: int) -> Fate:
+    """What happens to a call: a pure function of seed, prompt and attempt.
+
+    Args:
+        options: `ChaosSettings`, dumped.
+        prompt: Any digest of the prompt.
+        attempt: From 1, of this prompt in this process.
+    """
+    settings: dict[str, Any] = dict(options)
+    seed = f"{settings.get('seed', 0)}:{prompt.hex()}:{attempt}"
+    chance = random.Random(seed)  # noqa: S311 - faults are drawn, not secrets
+    draw, floor = chance.random(), 0.0
+    latency: dict[str, float] = settings.get("latency") or {}
+    median, sigma = latency.get("median_ms", 0.0) / 1000, latency.get("sigma", 0.0)
+    seconds = median * chance.lognormvariate(0.0, sigma) if median and sigma else median
+    rates: dict[str, float] = settings.get("rates") or {}
+    for fault in Fault:
+        floor += rates.get(fault, 0.0)
+        if draw < floor:
+            return Fate(fault=fault, latency=seconds)
+    return Fate(fault=None, latency=seconds)
+
+
+class _CallLog:
+    """Lines appended with one write each, so that many processes can share the file."""
+
+    def __init__(self, path: object) -> None:
+        self._file: int | None = None
+        if isinstance(path, str):
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            self._file = os.open(Path(path), flags, 0o644)
+
+    def write(self, event: str, endpoint: str, prompt: str, **more: object) -> None:
+        if self._file is None:
+            return
+        line = {
+            "event": event, "at": time.time(), "pid": os.getpid(), "endpoint": endpoint,
+            "prompt": prompt, **more,
+        }  # fmt: skip
+        os.write(self._file, msgspec.json.encode(line) + b"\n")
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+async def _pieces(answer: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(answer), _PIECE):
+        yield answer[start : start + _PIECE]
+
+
+def _error(message: str, code: str) -> bytes:
+    return msgspec.json.encode({"error": {"message": message, "type": code, "code": code}})

@@ -1,0 +1,235 @@
+"""OpenAI's dialect, the form in which every provider answers: read it, and write it."""
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from gateway.errors import MalformedAnswer
+from gateway.http.failures import event_failure
+from gateway.types import JSON, Answer, Usage
+
+
+class _Message(msgspec.Struct):
+    content: str | list[msgspec.Raw] | None = None
+    refusal: str | None = None
+    tool_calls: list[msgspec.Raw] | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class _Body(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    model: str | None = None
+    error: msgspec.Raw | None = None
+
+
+class _Embeddings(msgspec.Struct):
+    data: list[msgspec.Raw]
+    usage: _Usage | None = None
+    model: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[msgspec.Raw] | None = None
+    error: msgspec.Raw | None = None
+
+
+class _Part(msgspec.Struct):
+    text: str = ""
+
+
+_BODY = msgspec.json.Decoder(_Body)
+_EMBEDDINGS = msgspec.json.Decoder(_Embeddings)
+_CHUNK = msgspec.json.Decoder(_Chunk)
+_FINISH = {"stop_sequence": "stop", "eos_token": "stop", "max_tokens": "length", "eos": "stop"}
+"""Other people's finish reasons in OpenAI's words."""
+
+
+def chat_answer(raw: bytes) -> Answer:
+    """Read a chat completion.
+
+    Raises:
+        MalformedAnswer: It is none: no JSON, or no choice with a message.
+        GatewayError: A 200 that carries an error.
+    """
+    body = _body(raw)
+    choice = _first(body, raw)
+    if choice.message is None:
+        raise MalformedAnswer(f"a choice without a message: {_excerpt(raw)}")
+    message = choice.message
+    silent = message.content is None and not message.tool_calls and message.refusal is None
+    # Reasoning models cut at the limit say null; anything else has to say something.
+    if silent and choice.finish_reason not in {"length", "content_filter"}:
+        raise MalformedAnswer(f"a message without content: {_excerpt(raw)}")
+    return _answer(raw, body, choice, _text(message.content), message.refusal)
+
+
+def text_answer(raw: bytes) -> Answer:
+    """Read a text completion; errors as in `chat_answer`."""
+    body = _body(raw)
+    choice = _first(body, raw)
+    if choice.text is None:
+        raise MalformedAnswer(f"a choice without text: {_excerpt(raw)}")
+    return _answer(raw, body, choice, choice.text, None)
+
+
+def embeddings_answer(raw: bytes) -> Answer:
+    """Read a list of embeddings; errors as in `chat_answer`."""
+    try:
+        body = _EMBEDDINGS.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedAnswer(f"not a list of embeddings ({error}): {_excerpt(raw)}") from error
+    return Answer(raw=raw, usage=_usage(body.usage), model=body.model)
+
+
+def checked_chunk(event: bytes) -> bytes:
+    """An event of a stream, unless it is an error or no JSON."""
+    try:
+        chunk = _CHUNK.decode(event)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedAnswer(f"an event that is no chunk ({error}): {_excerpt(event)}") from error
+    if chunk.error is not None and bytes(chunk.error) != b"null":
+        raise event_failure(event)
+    if chunk.choices is None:
+        raise MalformedAnswer(f"an event without choices: {_excerpt(event)}")
+    return event
+
+
+def finish_word(reason: str | None) -> str | None:
+    """A finish reason in OpenAI's words where there is one for it."""
+    return _FINISH.get(reason, reason) if reason is not None else None
+
+
+def chat_body(text: str, *, finish_reason: str | None, usage: Usage, model: str | None) -> bytes:
+    """Write a chat completion."""
+    message = {"role": "assistant", "content": text, "tool_calls": None, "refusal": None}
+    choice: JSON = {"index": 0, "message": message, "finish_reason": finish_reason}
+    return _written("chat.completion", "chatcmpl", choice, usage, model)
+
+
+def text_body(text: str, *, finish_reason: str | None, usage: Usage, model: str | None) -> bytes:
+    """Write a text completion."""
+    choice: JSON = {"index": 0, "text": text, "finish_reason": finish_reason, "logprobs": None}
+    return _written("text_completion", "cmpl", choice, usage, model)
+
+
+def embeddings_body(
+    vectors: Sequence[Sequence[float]], *, usage: Usage, model: str | None
+) -> bytes:
+    """Write a list of embeddings."""
+    items = [
+        {"object": "embedding", "embedding": vector, "index": index}
+        for index, vector in enumerate(vectors)
+    ]
+    counts = {"prompt_tokens": usage.input_tokens, "total_tokens": usage.input_tokens}
+    return msgspec.json.encode({"object": "list", "data": items, "model": model, "usage": counts})
+
+
+class ChunkWriter:
+    """Writes the chunks of one stream: same id, time and model in all of them."""
+
+    def __init__(self, *, chat: bool, model: str | None) -> None:
+        self._chat = chat
+        kind, prefix = (
+            ("chat.completion.chunk", "chatcmpl") if chat else ("text_completion", "cmpl")
+        )
+        self._head: dict[str, object] = {
+            "id": f"{prefix}-{uuid.uuid4().hex}",
+            "object": kind,
+            "created": int(time.time()),
+            "model": model,
+        }
+        self._begun = False
+
+    def piece(self, text: str | None, *, finish_reason: str | None = None) -> bytes:
+        """A piece of text, or the end (text None)."""
+        choice: dict[str, object] = {"index": 0, "finish_reason": finish_reason}
+        if self._chat:
+            role = {} if self._begun else {"role": "assistant"}
+            choice["delta"] = role | ({"content": text} if text is not None else {})
+        else:
+            choice["text"] = text or ""
+        self._begun = True
+        return msgspec.json.encode(self._head | {"choices": [choice], "usage": None})
+
+    def usage(self, usage: Usage) -> bytes:
+        """The chunk after the last, with the token counts."""
+        return msgspec.json.encode(self._head | {"choices": [], "usage": _counts(usage)})
+
+
+def _body(raw: bytes) -> _Body:
+    try:
+        body = _BODY.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedAnswer(f"not an answer ({error}): {_excerpt(raw)}") from error
+    if body.error is not None and bytes(body.error) != b"null":
+        raise event_failure(raw)
+    return body
+
+
+def _first(body: _Body, raw: bytes) -> _Choice:
+    if not body.choices:
+        raise MalformedAnswer(f"an answer without choices: {_excerpt(raw)}")
+    return body.choices[0]
+
+
+def _answer(raw: bytes, body: _Body, choice: _Choice, text: str, refusal: str | None) -> Answer:
+    return Answer(
+        raw=raw,
+        text=text,
+        finish_reason=finish_word(choice.finish_reason),
+        refusal=refusal or None,
+        usage=_usage(body.usage),
+        model=body.model,
+    )
+
+
+def _usage(usage: _Usage | None) -> Usage:
+    if usage is None:
+        return Usage()
+    return Usage(input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens)
+
+
+def _text(content: str | list[msgspec.Raw] | None) -> str:
+    if isinstance(content, list):  # Content parts; some vendors answer in them.
+        return "".join(msgspec.json.decode(part, type=_Part).text for part in content)
+    return content or ""
+
+
+def _counts(usage: Usage) -> Mapping[str, int | None]:
+    known = usage.input_tokens is not None and usage.output_tokens is not None
+    total = (usage.input_tokens or 0) + (usage.output_tokens or 0) if known else None
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": total,
+    }
+
+
+def _written(kind: str, prefix: str, choice: JSON, usage: Usage, model: str | None) -> bytes:
+    return msgspec.json.encode(
+        {
+            "id": f"{prefix}-{uuid.uuid4().hex}",
+            "object": kind,
+            "created": int(time.time()),
+            "model": model,
+            "choices": [choice],
+            "usage": _counts(usage),
+        }
+    )
+
+
+def _excerpt(raw: bytes) -> str:
+    return raw[:200].decode("utf-8", "replace")

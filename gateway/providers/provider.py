@@ -1,0 +1,63 @@
+"""What a provider can do: one wire protocol, bound to one endpoint."""
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from gateway.errors import WrongEndpointType
+from gateway.types import Answer, JSONObject
+
+
+class Provider(Protocol):
+    """Speaks to one endpoint, once per call: no retry, no limit, no cache.
+
+    Requests and answers are in OpenAI's dialect; `model` and `stream` of a body are the
+    provider's own business. A parameter is honoured exactly or refused by name.
+    """
+
+    async def chat(self, body: JSONObject) -> Answer:
+        """One chat completion."""
+        ...
+
+    def stream_chat(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
+        """Chunks of one chat completion, each the JSON of one event, without `[DONE]`."""
+        ...
+
+    async def complete(self, body: JSONObject) -> Answer:
+        """One text completion."""
+        ...
+
+    def stream_complete(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
+        """Chunks of one text completion."""
+        ...
+
+    async def embed(self, body: JSONObject) -> Answer:
+        """Embeddings of one or more texts."""
+        ...
+
+
+class Abilities:
+    """Refuses everything; a provider overrides what its protocol has."""
+
+    async def chat(self, body: JSONObject) -> Answer:
+        """Refuse."""
+        raise _cannot("chat", body)
+
+    def stream_chat(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
+        """Refuse."""
+        raise _cannot("stream chat", body)
+
+    async def complete(self, body: JSONObject) -> Answer:
+        """Refuse."""
+        raise _cannot("complete text", body)
+
+    def stream_complete(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
+        """Refuse."""
+        raise _cannot("stream text completions", body)
+
+    async def embed(self, body: JSONObject) -> Answer:
+        """Refuse."""
+        raise _cannot("embed", body)
+
+
+def _cannot(what: str, _body: JSONObject) -> WrongEndpointType:
+    return WrongEndpointType(f"this provider cannot {what}", status=None)

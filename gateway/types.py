@@ -1,0 +1,111 @@
+"""What goes into the gateway and what comes out, whatever the provider."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol, TypeAlias
+
+from gateway.errors import Outcome
+
+JSON: TypeAlias = (
+    "str | int | float | bool | list[JSON] | dict[str, JSON] | Mapping[str, JSON] | None"
+)
+JSONObject: TypeAlias = Mapping[str, JSON]
+
+
+class EndpointType(StrEnum):
+    """What an endpoint does."""
+
+    CHAT = "llm/v1/chat"
+    COMPLETIONS = "llm/v1/completions"
+    EMBEDDINGS = "llm/v1/embeddings"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message of a conversation."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """A question to one endpoint."""
+
+    endpoint: str
+    messages: tuple[Message, ...]
+    params: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
+    """Sampling parameters under OpenAI's names; they win over the endpoint's defaults."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one call; None where the provider reported nothing."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a provider answered to one call, in OpenAI's dialect."""
+
+    raw: bytes
+    """The whole body as JSON in OpenAI's dialect, UTF-8; surfaces pass it on as it is."""
+    text: str = ""
+    finish_reason: str | None = None
+    refusal: str | None = None
+    usage: Usage = Usage()
+    model: str | None = None
+    """The model as the provider named it."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """`refused` when a filter or the model's refusal field stopped the answer, else `ok`."""
+        refused = self.finish_reason == "content_filter" or self.refusal is not None
+        return Outcome.REFUSED if refused else Outcome.OK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What a model answered to a `ChatRequest`."""
+
+    text: str
+    """The answer; of a refusal, its words."""
+    finish_reason: str | None
+    """`stop`, `length`, `content_filter`, `tool_calls` or the provider's own word."""
+    usage: Usage
+    latency: timedelta
+    """Of the call that answered, without waiting and earlier attempts."""
+    model: str | None
+    outcome: Outcome = Outcome.OK
+    """`ok` or `refused`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptReport:
+    """One HTTP call that was made, or tried."""
+
+    number: int
+    """From 1, within one `Gateway.ask`."""
+    started_at: datetime
+    """Aware, UTC."""
+    latency: timedelta
+    outcome: Outcome
+    status: int | None = None
+    error: str | None = None
+    usage: Usage = Usage()
+
+
+class Observer(Protocol):
+    """Who wants to know of every attempt, and may forbid one."""
+
+    def sending(self, number: int) -> None:
+        """Called before each call; what it raises forbids the call and ends `ask`."""
+        ...
+
+    def ended(self, attempt: AttemptReport) -> None:
+        """Called after each call, also a failed or cancelled one."""
+        ...
