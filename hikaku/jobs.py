@@ -1,7 +1,7 @@
 """Job, shard, cell: their states, their legal moves and what one cell ends with."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -126,6 +126,14 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hint:
+    """A shard to be put on the broker; whether there is anything to do, Postgres decides."""
+
+    shard_id: int
+    priority: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CellScore:
     """One scorer's verdict on one completion."""
 
@@ -157,8 +165,8 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CellRecord:
-    """What is recorded of a cell, once."""
+class CellAddress:
+    """Which cell, and under which claim of which shard it was worked on."""
 
     job_id: str
     bucket: int
@@ -171,6 +179,21 @@ class CellRecord:
     """0 for the first time a cell is run, n for its nth retry on request."""
     shard_id: int
     epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellCalls:
+    """Calls made for a cell that was not settled: it will be asked again."""
+
+    address: CellAddress
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellRecord:
+    """What is recorded of a cell, once."""
+
+    address: CellAddress
     outcome: Outcome
     recorded_at: datetime
     completion: str | None = None
@@ -185,6 +208,6 @@ class CellRecord:
     reused: bool = False
     """Answered from a recorded completion; nothing was bought."""
     request_hash: bytes | None = None
-    """Content address of what determines the completion."""
+    """Content address of what determines the completion; None if it is not to be reused."""
     attempts: tuple[Attempt, ...] = ()
-    scores: tuple[CellScore, ...] = field(default=())
+    scores: tuple[CellScore, ...] = ()

@@ -4,9 +4,10 @@ A `JobSpec` is the body of `POST /api/v1/jobs`, the YAML of `hikaku run` and wha
 posts at every slot. A `Snapshot` is the same with every name resolved: it decides the results.
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -94,7 +95,9 @@ class ScorerSpec(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     type: Name
-    name: Name | None = Field(default=None, description="How results call it; the type if left out.")
+    name: Name | None = Field(
+        default=None, description="How results call it; the type if left out."
+    )
     target: str | None = Field(
         default=None, description="Column with the expected answer; `expected` if left out."
     )
@@ -154,6 +157,51 @@ class EndpointIdentity(Closed):
     settings: dict[str, Any] = {}
     input_usd_per_million_tokens: Decimal | None = None
     output_usd_per_million_tokens: Decimal | None = None
+
+
+class Priced(Protocol):
+    """What tokens cost, as a gateway says it."""
+
+    @property
+    def input_usd_per_million_tokens(self) -> Decimal | None: ...  # noqa: D102
+    @property
+    def output_usd_per_million_tokens(self) -> Decimal | None: ...  # noqa: D102
+
+
+class Described(Protocol):
+    """An endpoint, as a gateway describes it."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def endpoint_type(self) -> str: ...  # noqa: D102
+    @property
+    def provider(self) -> str: ...  # noqa: D102
+    @property
+    def model(self) -> str | None: ...  # noqa: D102
+    @property
+    def fingerprint(self) -> str: ...  # noqa: D102
+    @property
+    def settings(self) -> Mapping[str, Any]: ...  # noqa: D102
+    @property
+    def price(self) -> Priced | None: ...  # noqa: D102
+
+
+def identity(endpoint: Described) -> EndpointIdentity:
+    """Take from a gateway's endpoint what a job keeps of it."""
+    price = endpoint.price
+    return EndpointIdentity.model_validate(
+        {
+            "name": endpoint.name,
+            "endpoint_type": str(endpoint.endpoint_type),
+            "provider": endpoint.provider,
+            "model": endpoint.model,
+            "fingerprint": endpoint.fingerprint,
+            "settings": dict(endpoint.settings),
+            "input_usd_per_million_tokens": price and price.input_usd_per_million_tokens,
+            "output_usd_per_million_tokens": price and price.output_usd_per_million_tokens,
+        }
+    )
 
 
 class SnapshotEndpoint(EndpointIdentity):

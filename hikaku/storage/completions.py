@@ -1,0 +1,82 @@
+"""Recorded completions, found by the hash of all that determines them."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import and_, select
+from sqlalchemy.orm import Session
+
+from hikaku.jobs import Outcome
+from hikaku.specs import SnapshotEndpoint
+from hikaku.storage.tables import CellResult, RecordedCompletion
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A completion that was bought before."""
+
+    outcome: Outcome
+    completion: str
+    finish_reason: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    latency_ms: float | None
+
+
+def request_hash(
+    endpoint: SnapshotEndpoint, messages: Sequence[tuple[str, str]], repeat: int
+) -> bytes:
+    """Address a completion by what determines it: 32 bytes of SHA-256.
+
+    The endpoint counts by its fingerprint (provider, model, settings), not by its name; the
+    repeat counts, because repeats are asked for to see answers vary.
+    """
+    params = endpoint.params.model_dump(exclude_none=True, mode="json")
+    return hashlib.sha256(_encode([endpoint.fingerprint, messages, params, repeat])).digest()
+
+
+def find(session: Session, hashes: Sequence[bytes]) -> dict[bytes, Recorded]:
+    """Read the recorded completions among these hashes."""
+    if not hashes:
+        return {}
+    result = CellResult
+    where = RecordedCompletion
+    statement = (
+        select(
+            where.request_hash,
+            result.outcome,
+            result.completion,
+            result.finish_reason,
+            result.input_tokens,
+            result.output_tokens,
+            result.latency_ms,
+        )
+        .join(
+            result,
+            and_(
+                result.bucket == where.bucket,
+                result.job_id == where.job_id,
+                result.endpoint == where.endpoint,
+                result.row == where.row,
+                result.repeat == where.repeat,
+            ),
+        )
+        .where(where.request_hash.in_(hashes), result.completion.is_not(None))
+    )
+    return {
+        bytes(digest): Recorded(
+            outcome=Outcome(outcome),
+            completion=completion or "",
+            finish_reason=finish_reason,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            latency_ms=latency_ms,
+        )
+        for digest, outcome, completion, finish_reason, input_tokens, output_tokens, latency_ms in session.execute(
+            statement
+        )
+    }

@@ -1,0 +1,39 @@
+"""Opens the database: one pool per process, JSON written as the text it is."""
+
+import msgspec
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+Sessions = sessionmaker[Session]
+"""Makes sessions; `with sessions.begin() as session:` is one visible transaction."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+def _to_text(value: object) -> str:
+    return _encode(value).decode()
+
+
+def open_engine(url: str, *, pool_size: int = 5) -> Engine:
+    """Make the process's connection pool; dead connections are replaced when they are taken.
+
+    Args:
+        url: SQLAlchemy URL with its driver named (`Settings.sqlalchemy_url`).
+        pool_size: Connections kept; as many again may open for a moment.
+    """
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        pool_timeout=30,
+        json_serializer=_to_text,
+        json_deserializer=msgspec.json.decode,
+        connect_args={"connect_timeout": 5, "application_name": "hikaku"},
+    )
+
+
+def open_sessions(engine: Engine) -> Sessions:
+    """Make the factory of sessions; objects stay readable after their transaction."""
+    options = {"synchronize_session": False}
+    return sessionmaker(engine, expire_on_commit=False, execution_options=options)

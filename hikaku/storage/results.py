@@ -1,0 +1,168 @@
+"""Reads what was recorded: pages of cells, whole jobs as streams, and what comparisons need."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from sqlalchemy import Select, and_, select, tuple_
+from sqlalchemy.orm import Session
+
+from hikaku.jobs import Outcome
+from hikaku.storage.tables import CellResult, DatasetRow, Job, Score
+
+PAGE = 1_000
+"""Cells read at once when a whole job is streamed."""
+
+
+class CellKey(NamedTuple):
+    """A cell's place in its job; pages and streams are in this order."""
+
+    endpoint: int
+    row: int
+    repeat: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadScore:
+    """One scorer's verdict on one cell."""
+
+    scorer: int
+    value: float | None
+    unscored: str | None
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadCell:
+    """A recorded cell with its row and its scores."""
+
+    key: CellKey
+    row_key: str
+    variables: dict[str, Any]
+    outcome: Outcome
+    completion: str | None
+    finish_reason: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    latency_ms: float | None
+    cost_usd: Decimal | None
+    error: str | None
+    reused: bool
+    n_attempts: int
+    recorded_at: datetime
+    scores: tuple[ReadScore, ...]
+
+
+def cells(
+    session: Session,
+    job: Job,
+    *,
+    after: CellKey | None = None,
+    limit: int = 100,
+    outcomes: Sequence[Outcome] = (),
+    endpoint: int | None = None,
+) -> list[ReadCell]:
+    """Read a page of recorded cells, in the order of `CellKey`.
+
+    Args:
+        session: The transaction.
+        job: The job.
+        after: The last cell already seen.
+        limit: How many at most.
+        outcomes: Only cells that ended so; all if empty.
+        endpoint: Only cells of the endpoint at this position.
+    """
+    statement = _cells_of(job)
+    if after is not None:
+        statement = statement.where(tuple(after) < _PLACE)
+    if outcomes:
+        statement = statement.where(CellResult.outcome.in_(outcomes))
+    if endpoint is not None:
+        statement = statement.where(CellResult.endpoint == endpoint)
+    found = session.execute(statement.order_by(*_ORDER).limit(limit)).tuples().all()
+    scores = _scores(session, job, [_key(result) for result, _, _ in found])
+    return [_read(result, key, data, scores) for result, key, data in found]
+
+
+def stream(session: Session, job: Job, *, endpoint: int | None = None) -> Iterator[ReadCell]:
+    """Read all recorded cells of a job in order, a page in memory at a time."""
+    after: CellKey | None = None
+    while page := cells(session, job, after=after, limit=PAGE, endpoint=endpoint):
+        yield from page
+        session.expunge_all()
+        after = page[-1].key
+
+
+_ORDER = (CellResult.endpoint, CellResult.row, CellResult.repeat)
+_PLACE = tuple_(*_ORDER)
+
+
+def _cells_of(job: Job) -> Select[CellResult, str, dict[str, Any]]:
+    return (
+        select(CellResult, DatasetRow.key, DatasetRow.data)
+        .join(
+            DatasetRow,
+            and_(
+                DatasetRow.bucket == job.bucket,
+                DatasetRow.revision_id == job.revision_id,
+                DatasetRow.row == CellResult.row,
+            ),
+        )
+        .where(CellResult.bucket == job.bucket, CellResult.job_id == job.id)
+    )
+
+
+def _key(result: CellResult) -> CellKey:
+    return CellKey(result.endpoint, result.row, result.repeat)
+
+
+def _scores(
+    session: Session, job: Job, keys: Sequence[CellKey]
+) -> dict[CellKey, tuple[ReadScore, ...]]:
+    if not keys:
+        return {}
+    statement = (
+        select(Score)
+        .where(
+            Score.bucket == job.bucket,
+            Score.job_id == job.id,
+            tuple_(Score.endpoint, Score.row, Score.repeat).in_([tuple(key) for key in keys]),
+        )
+        .order_by(Score.scorer)
+    )
+    found: dict[CellKey, tuple[ReadScore, ...]] = {}
+    for score in session.scalars(statement):
+        key = CellKey(score.endpoint, score.row, score.repeat)
+        read = ReadScore(
+            scorer=score.scorer, value=score.value, unscored=score.unscored, detail=score.detail
+        )
+        found[key] = (*found.get(key, ()), read)
+    return found
+
+
+def _read(
+    result: CellResult,
+    row_key: str,
+    variables: dict[str, Any],
+    scores: dict[CellKey, tuple[ReadScore, ...]],
+) -> ReadCell:
+    key = _key(result)
+    return ReadCell(
+        key=key,
+        row_key=row_key,
+        variables=variables,
+        outcome=Outcome(result.outcome),
+        completion=result.completion,
+        finish_reason=result.finish_reason,
+        input_tokens=result.input_tokens,
+        output_tokens=result.output_tokens,
+        latency_ms=result.latency_ms,
+        cost_usd=result.cost_usd,
+        error=result.error,
+        reused=result.reused,
+        n_attempts=result.n_attempts,
+        recorded_at=result.recorded_at,
+        scores=scores.get(key, ()),
+    )

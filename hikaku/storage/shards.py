@@ -1,0 +1,359 @@
+"""Shards and the workers that hold them: claim, lease, complete, reap, publish.
+
+A hint on the broker says "run shard S"; whether a worker may is decided here. A claim raises the
+shard's epoch, and only the claimant of the present epoch may complete it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    case,
+    func,
+    or_,
+    select,
+    text,
+    true,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from hikaku.jobs import Cell, Hint, JobState, ShardState
+from hikaku.storage.tables import CellResult, DatasetRow, Job, JobEvent, Shard, Worker
+
+MAX_CLAIMS = 20
+"""A shard claimed this often without finishing is dead: something in it kills its workers."""
+
+GIVE_UP_WAIT = timedelta(seconds=1)
+"""How long a given-up shard rests, for each time it was claimed."""
+
+RUNNABLE = (JobState.QUEUED, JobState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A worker's right to run a shard, until the lease ends or the epoch moves on."""
+
+    shard_id: int
+    job_id: str
+    epoch: int
+    endpoint: int
+    round: int
+    n_cells: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One row of a claimed shard and the repeats of it that have no result yet."""
+
+    row: int
+    variables: dict[str, object]
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A shard a worker holds, as the database sees it."""
+
+    shard_id: int
+    epoch: int
+    job_state: JobState
+
+
+def join(session: Session, worker: UUID, *, host: str, pid: int, lease: timedelta) -> None:
+    """Enter a worker process, or renew its lease."""
+    until = func.now() + lease
+    statement = insert(Worker).values(id=worker, host=host, pid=pid, lease_until=until)
+    session.execute(
+        statement.on_conflict_do_update(index_elements=[Worker.id], set_={"lease_until": until})
+    )
+
+
+def leave(session: Session, worker: UUID) -> None:
+    """End a worker's lease; what it still holds is reaped at once."""
+    session.execute(update(Worker).where(Worker.id == worker).values(lease_until=func.now()))
+
+
+def held(session: Session, worker: UUID) -> list[Held]:
+    """List what a worker holds; a shard it thought it held and that is not here was taken away."""
+    statement = (
+        select(Shard.id, Shard.epoch, Job.state)
+        .join(Job, Job.id == Shard.job_id)
+        .where(Shard.owner == worker, Shard.state == ShardState.RUNNING)
+    )
+    return [
+        Held(shard_id=shard_id, epoch=epoch, job_state=JobState(state))
+        for shard_id, epoch, state in session.execute(statement)
+    ]
+
+
+def claim(session: Session, shard_id: int, worker: UUID) -> Claim | None:
+    """Take a queued shard; None means the hint was stale or a duplicate.
+
+    The first claim of a job starts it.
+    """
+    runnable = (
+        select(Shard.id)
+        .join(Job, Job.id == Shard.job_id)
+        .where(
+            Shard.id == shard_id,
+            Shard.state == ShardState.QUEUED,
+            Shard.not_before <= func.now(),
+            Job.state.in_(RUNNABLE),
+        )
+        .with_for_update(of=Shard, skip_locked=True)
+    )
+    statement = (
+        update(Shard)
+        .where(Shard.id.in_(runnable.scalar_subquery()))
+        .values(
+            state=ShardState.RUNNING,
+            owner=worker,
+            epoch=Shard.epoch + 1,
+            claims=Shard.claims + 1,
+        )
+        .returning(Shard.job_id, Shard.epoch, Shard.endpoint, Shard.round, Shard.n_cells)
+    )
+    taken = session.execute(statement).one_or_none()
+    if taken is None:
+        return None
+    _start(session, taken.job_id)
+    return Claim(
+        shard_id=shard_id,
+        job_id=taken.job_id,
+        epoch=taken.epoch,
+        endpoint=taken.endpoint,
+        round=taken.round,
+        n_cells=taken.n_cells,
+    )
+
+
+def _start(session: Session, job_id: str) -> None:
+    started = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.state == JobState.QUEUED)
+        .values(state=JobState.RUNNING, started_at=func.coalesce(Job.started_at, func.now()))
+        .returning(Job.id)
+    ).one_or_none()
+    if started is not None:
+        session.add(JobEvent(job_id=job_id, kind="state", data={"state": JobState.RUNNING}))
+
+
+def work(session: Session, claimed: Claim) -> list[Work]:
+    """List what is left to do in a claimed shard, by row; a recorded cell is never listed."""
+    shard = session.get_one(Shard, claimed.shard_id)
+    job = session.get_one(Job, claimed.job_id)
+    wanted = _cells_of(shard) - _settled(session, job, shard)
+    by_row: dict[int, list[Cell]] = {}
+    for row, repeat in sorted(wanted):
+        by_row.setdefault(row, []).append(Cell(row=row, repeat=repeat))
+    statement = select(DatasetRow.row, DatasetRow.data).where(
+        DatasetRow.bucket == job.bucket,
+        DatasetRow.revision_id == job.revision_id,
+        DatasetRow.row.in_(by_row)
+        if shard.rows is not None
+        else and_(DatasetRow.row >= shard.row_from, DatasetRow.row < shard.row_to),
+    )
+    return [
+        Work(row=row, variables=variables, cells=tuple(by_row[row]))
+        for row, variables in session.execute(statement.order_by(DatasetRow.row))
+        if row in by_row
+    ]
+
+
+def _cells_of(shard: Shard) -> set[tuple[int, int]]:
+    if shard.rows is not None and shard.repeats is not None:
+        return set(zip(shard.rows, shard.repeats, strict=True))
+    return {
+        (row, repeat)
+        for row in range(shard.row_from, shard.row_to)
+        for repeat in range(shard.repeat_from, shard.repeat_to)
+    }
+
+
+def _settled(session: Session, job: Job, shard: Shard) -> set[tuple[int, int]]:
+    statement: Select[int, int] = select(CellResult.row, CellResult.repeat).where(
+        CellResult.bucket == job.bucket,
+        CellResult.job_id == job.id,
+        CellResult.endpoint == shard.endpoint,
+        CellResult.round >= shard.round,
+    )
+    if shard.rows is not None and shard.repeats is not None:
+        pairs = list(zip(shard.rows, shard.repeats, strict=True))
+        statement = statement.where(tuple_(CellResult.row, CellResult.repeat).in_(pairs))
+    else:
+        statement = statement.where(CellResult.row >= shard.row_from, CellResult.row < shard.row_to)
+    return {(row, repeat) for row, repeat in session.execute(statement)}
+
+
+_RECORDED = (
+    Shard.n_ok
+    + Shard.n_truncated
+    + Shard.n_refused
+    + Shard.n_invalid_request
+    + Shard.n_rate_limited
+    + Shard.n_timeout
+    + Shard.n_provider_error
+    + Shard.n_malformed
+    + Shard.n_budget_skipped
+    + Shard.n_cancelled
+)
+
+
+def complete(session: Session, claimed: Claim, worker: UUID) -> bool:
+    """Close a shard whose every cell is recorded; False if it is no longer the claimant's.
+
+    The counters stand in for the rows they count, so "done" cannot be said of a shard that
+    lacks a result.
+    """
+    return _release(
+        session,
+        claimed,
+        worker,
+        state=ShardState.DONE,
+        finished=True,
+        only=Shard.n_cells <= _RECORDED,
+    )
+
+
+def cancel(session: Session, claimed: Claim, worker: UUID) -> bool:
+    """Close a shard of a cancelled job, with whatever it has recorded."""
+    return _release(session, claimed, worker, state=ShardState.CANCELLED, finished=True)
+
+
+def hand_back(session: Session, claimed: Claim, worker: UUID) -> bool:
+    """Return a shard unfinished (drain); it is published again at the next sweep."""
+    return _release(session, claimed, worker, state=ShardState.QUEUED, finished=False)
+
+
+def give_up(session: Session, claimed: Claim, worker: UUID, reason: str) -> None:
+    """Return a shard that raised something unforeseen; after `MAX_CLAIMS` of those it is dead."""
+    dead = Shard.claims >= MAX_CLAIMS
+    session.execute(
+        update(Shard)
+        .where(Shard.id == claimed.shard_id, Shard.epoch == claimed.epoch, Shard.owner == worker)
+        .values(
+            state=case((dead, ShardState.DEAD), else_=ShardState.QUEUED),
+            owner=None,
+            published_at=None,
+            not_before=func.now() + GIVE_UP_WAIT * Shard.claims,
+            error=reason[:2000],
+        )
+    )
+
+
+def _release(
+    session: Session,
+    claimed: Claim,
+    worker: UUID,
+    *,
+    state: ShardState,
+    finished: bool,
+    only: ColumnElement[bool] | None = None,
+) -> bool:
+    statement = (
+        update(Shard)
+        .where(
+            Shard.id == claimed.shard_id,
+            Shard.epoch == claimed.epoch,
+            Shard.owner == worker,
+            Shard.state == ShardState.RUNNING,
+            only if only is not None else true(),
+        )
+        .values(
+            state=state,
+            owner=None,
+            published_at=None,
+            claims=Shard.claims if finished else Shard.claims - 1,
+            finished_at=func.now() if finished else None,
+        )
+    )
+    return session.execute(statement.returning(Shard.id)).one_or_none() is not None
+
+
+_REAP = text("""
+with lost as (
+    select s.id from shard s join worker w on w.id = s.owner
+     where s.state = 'running' and w.lease_until < now()
+       and pg_postmaster_start_time() < now() - cast(:grace as interval)
+     order by s.id limit 500 for update of s skip locked)
+update shard s
+   set state = case when s.claims >= :max_claims then 'dead' else 'queued' end,
+       error = case when s.claims >= :max_claims
+                    then 'claimed ' || s.claims || ' times and never finished' end,
+       owner = null, published_at = null
+  from lost where s.id = lost.id returning s.id
+""")
+
+
+def reap(session: Session, *, grace: timedelta) -> list[int]:
+    """Take back the shards of workers whose lease has ended.
+
+    Args:
+        session: The transaction.
+        grace: How long after a start of Postgres nothing is reaped: its workers could not renew
+            while it was away, and they still hold what they were doing.
+    """
+    rows = session.execute(_REAP, {"grace": grace, "max_claims": MAX_CLAIMS})
+    return [shard_id for (shard_id,) in rows]
+
+
+def forget_workers(session: Session) -> None:
+    """Remove workers whose lease ended a day ago."""
+    session.execute(text("delete from worker where lease_until < now() - interval '1 day'"))
+
+
+def waiting(session: Session, *, older_than: timedelta) -> int:
+    """Count queued shards whose hint was published a while ago and that nobody has claimed."""
+    statement = select(func.count()).where(
+        Shard.state == ShardState.QUEUED, Shard.published_at < func.now() - older_than
+    )
+    return session.scalar(statement) or 0
+
+
+def to_publish(session: Session, *, window: int, again: bool) -> list[Hint]:
+    """Mark the next queued shards as published and return them; publish after the commit.
+
+    Args:
+        session: The transaction.
+        window: How many hints may wait on the broker at once; the rest stay in Postgres, where a
+            later job of higher priority overtakes them.
+        again: Publish also what was published before: the broker has lost it.
+    """
+    published = select(func.count()).where(
+        Shard.state == ShardState.QUEUED, Shard.published_at.is_not(None)
+    )
+    room = window if again else max(0, window - (session.scalar(published) or 0))
+    due = (
+        select(Shard.id)
+        .join(Job, Job.id == Shard.job_id)
+        .where(
+            Shard.state == ShardState.QUEUED,
+            Shard.not_before <= func.now(),
+            Job.state.in_(RUNNABLE),
+            or_(Shard.published_at.is_(None), text("true") if again else text("false")),
+        )
+        .order_by(Shard.priority, Shard.id)
+        .limit(room)
+        .with_for_update(of=Shard, skip_locked=True)
+    )
+    statement = (
+        update(Shard)
+        .where(Shard.id.in_(due))
+        .values(published_at=func.now())
+        .returning(Shard.id, Shard.priority)
+    )
+    return [Hint(shard_id=s, priority=p) for s, p in sorted(session.execute(statement).tuples())]
+
+
+def of_job(session: Session, job_id: str, states: Sequence[ShardState]) -> int:
+    """Count a job's shards in the given states."""
+    statement = select(func.count()).where(Shard.job_id == job_id, Shard.state.in_(states))
+    return session.scalar(statement) or 0

@@ -1,0 +1,254 @@
+"""Submits a job: every name resolved, everything checked, then stored in one transaction.
+
+The API and the schedules submit the same way. Nothing is stored unless all of it is right.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from hikaku import ids, scoring, templates
+from hikaku.errors import Fault, InvalidInput, NotFound, UnknownName
+from hikaku.jobs import Hint
+from hikaku.planning import plan
+from hikaku.specs import (
+    DatasetRef,
+    EndpointIdentity,
+    EndpointRef,
+    JobSpec,
+    Params,
+    PromptRef,
+    ScorerSpec,
+    Snapshot,
+    SnapshotEndpoint,
+    SnapshotPrompt,
+    SnapshotScorer,
+)
+from hikaku.storage import datasets, jobs, prompts
+from hikaku.storage.datasets import Revision
+
+MAX_CELLS = 10_000_000
+"""Cells of one job; more would make one job's planning everybody's wait."""
+
+DEFAULT_TARGET = "expected"
+"""Column with the expected answer when a scorer names none."""
+
+PUBLISHED_AT_ONCE = 64
+"""Shards published with the submission; the sweep feeds the rest as these are taken."""
+
+_SCORER_KEYS = frozenset({"type", "name", "target"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """A stored job, and the hints to publish after the commit."""
+
+    job_id: str
+    hints: tuple[Hint, ...]
+
+
+def submit(
+    session: Session,
+    spec: JobSpec,
+    endpoints: Mapping[str, EndpointIdentity],
+    *,
+    slots: int = 16,
+) -> Submitted:
+    """Store a job and its shards in the caller's transaction.
+
+    Args:
+        session: The transaction; commit it, then publish the hints.
+        spec: What is asked for.
+        endpoints: The gateway's endpoints by name.
+        slots: Shards that all workers together can run at once.
+
+    Raises:
+        InvalidInput: Something in the request cannot be done; its faults say where and why.
+    """
+    prompt = _prompt(session, spec.prompt)
+    chosen = _endpoints(spec, endpoints)
+    scorers = _scorers(spec.scorers)
+    baseline = _baseline(spec.baseline, chosen)
+    revision = _rows(session, spec)
+    _check_variables(prompt, scorers, revision)
+    shards = plan(revision.n_rows, len(chosen), spec.repeats, slots=slots)
+    snapshot = Snapshot(
+        prompt=prompt,
+        dataset=datasets.snapshot(session, revision),
+        endpoints=chosen,
+        scorers=scorers,
+        repeats=spec.repeats,
+        baseline=baseline,
+        reuse=spec.reuse,
+        tags=spec.tags,
+    )
+    job_id = ids.new_id(ids.JOB)
+    shard_ids = jobs.add(
+        session,
+        job_id,
+        name=spec.name or _name(snapshot),
+        snapshot=snapshot,
+        bucket=revision.bucket,
+        priority=spec.priority,
+        shards=shards,
+    )
+    published = jobs.mark_published(session, shard_ids[:PUBLISHED_AT_ONCE])
+    hints = tuple(Hint(shard_id=shard_id, priority=spec.priority) for shard_id in published)
+    return Submitted(job_id=job_id, hints=hints)
+
+
+def _name(snapshot: Snapshot) -> str:
+    endpoints = ", ".join(endpoint.name for endpoint in snapshot.endpoints)
+    rows = snapshot.dataset.name or f"{snapshot.dataset.n_rows} rows"
+    return f"{snapshot.prompt.name or 'prompt'} x {rows} x {endpoints}"[:200]
+
+
+def _prompt(session: Session, ref: PromptRef) -> SnapshotPrompt:
+    if ref.id is not None or ref.name is not None:
+        return _stored_prompt(session, ref)
+    if ref.messages is not None:
+        given = [(message.role, message.content) for message in ref.messages]
+        template = templates.parse(given)
+    else:
+        template = templates.parse([("user", ref.template or "")])
+    return SnapshotPrompt(
+        id=None,
+        name=None,
+        version=None,
+        messages=tuple({"role": m.role, "content": m.content} for m in template.messages),
+        variables=template.variables,
+    )
+
+
+def _stored_prompt(session: Session, ref: PromptRef) -> SnapshotPrompt:
+    try:
+        return prompts.snapshot(session, id=ref.id, name=ref.name, version=ref.version)
+    except NotFound as error:
+        raise _unknown("/prompt", str(error)) from error
+
+
+def _endpoints(
+    spec: JobSpec, known: Mapping[str, EndpointIdentity]
+) -> tuple[SnapshotEndpoint, ...]:
+    faults: list[Fault] = []
+    chosen: dict[str, SnapshotEndpoint] = {}
+    for position, given in enumerate(spec.endpoints):
+        ref = given if isinstance(given, EndpointRef) else EndpointRef(name=given)
+        pointer = f"/endpoints/{position}"
+        identity = known.get(ref.name)
+        if identity is None:
+            names = ", ".join(sorted(known)) or "none"
+            faults.append(
+                Fault(
+                    pointer=pointer,
+                    message=f"there is no endpoint {ref.name!r}; there are: {names}",
+                )
+            )
+        elif identity.endpoint_type == "llm/v1/embeddings":
+            message = f"endpoint {ref.name!r} makes embeddings; a job needs chat or completions"
+            faults.append(Fault(pointer=pointer, message=message))
+        elif ref.name in chosen:
+            faults.append(Fault(pointer=pointer, message=f"endpoint {ref.name!r} is named twice"))
+        else:
+            params = _merged(spec.params, ref.params)
+            chosen[ref.name] = SnapshotEndpoint(**identity.model_dump(), params=params)
+    if faults:
+        raise UnknownName("the job cannot run on these endpoints", faults=faults)
+    return tuple(chosen.values())
+
+
+def _merged(general: Params, special: Params) -> Params:
+    given = general.model_dump(exclude_none=True) | special.model_dump(exclude_none=True)
+    return Params.model_validate(given)
+
+
+def _scorers(specs: tuple[ScorerSpec, ...]) -> tuple[SnapshotScorer, ...]:
+    named: dict[str, SnapshotScorer] = {}
+    for position, spec in enumerate(specs):
+        options: dict[str, Any] = {
+            key: value for key, value in spec.model_dump().items() if key not in _SCORER_KEYS
+        }
+        pointer = f"/scorers/{position}"
+        scorer = _built(pointer, spec.type, options)
+        name = spec.name or spec.type
+        if name in named:
+            raise InvalidInput(
+                "two scorers bear one name",
+                faults=[
+                    Fault(pointer=f"{pointer}/name", message=f"{name!r} is taken; give a `name`")
+                ],
+            )
+        named[name] = SnapshotScorer(
+            type=spec.type,
+            name=name,
+            version=scorer.version,
+            target=spec.target or DEFAULT_TARGET,
+            options=options,
+        )
+    return tuple(named.values())
+
+
+def _built(pointer: str, type_: str, options: Mapping[str, Any]) -> scoring.Scorer:
+    try:
+        return scoring.build(type_, options)
+    except InvalidInput as error:
+        inner = error.faults or (Fault(pointer="", message=str(error)),)
+        faults = [Fault(pointer=pointer + f.pointer, message=f.message) for f in inner]
+        raise InvalidInput(str(error), faults=faults) from error
+
+
+def _baseline(name: str | None, chosen: tuple[SnapshotEndpoint, ...]) -> str:
+    names = [endpoint.name for endpoint in chosen]
+    if name is None:
+        return names[0]
+    if name not in names:
+        raise _unknown(
+            "/baseline", f"{name!r} is not among the job's endpoints: {', '.join(names)}"
+        )
+    return name
+
+
+def _rows(session: Session, spec: JobSpec) -> Revision:
+    if spec.rows is not None:
+        return datasets.add_inline(session, spec.rows)
+    try:
+        return _named_rows(session, spec.dataset or DatasetRef(id=""))
+    except NotFound as error:
+        raise _unknown("/dataset", str(error)) from error
+
+
+def _named_rows(session: Session, ref: DatasetRef) -> Revision:
+    if ref.id is not None:
+        return datasets.get(session, ref.id)
+    return datasets.by_name(session, ref.name or "", ref.revision)
+
+
+def _check_variables(
+    prompt: SnapshotPrompt, scorers: tuple[SnapshotScorer, ...], revision: Revision
+) -> None:
+    columns = ", ".join(revision.columns) or "none"
+    faults = [
+        Fault(
+            pointer="/prompt",
+            message=f"the template asks for {{{{{variable}}}}} and no row has it; columns: {columns}",
+        )
+        for variable in prompt.variables
+        if variable not in revision.columns
+    ]
+    faults += [
+        Fault(
+            pointer=f"/scorers/{position}/target",
+            message=f"no row has the column {scorer.target!r}; columns: {columns}",
+        )
+        for position, scorer in enumerate(scorers)
+        if scoring.needs_target(scorer.type, scorer.options)
+        and scorer.target not in revision.columns
+    ]
+    if faults:
+        raise InvalidInput("the rows do not fit the job", faults=faults)
+
+
+def _unknown(pointer: str, message: str) -> UnknownName:
+    return UnknownName(message, faults=[Fault(pointer=pointer, message=message)])

@@ -1,0 +1,123 @@
+"""One event loop in a thread of its own: all shards of a process share its connections.
+
+Celery's threads hand a shard over and wait. So eight shards share one pool of connections, one
+lease and one writer, and a straggling call idles nobody else.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from gateway.client import Gateway
+from hikaku.settings import Settings
+from hikaku.storage.connection import Sessions
+from workers import shard
+from workers.database import Database
+from workers.lease import Lease
+from workers.recorder import Recorder
+from workers.shard import Room
+from workers.spool import Spool
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Open:
+    """What lives as long as the loop."""
+
+    room: Room
+    spool: Spool
+    gateway: Gateway
+    keepers: tuple[asyncio.Task[None], ...]
+    """Heartbeat and writer: a process without them must not go on."""
+
+
+class Engine:
+    """Runs shards for the threads of a Celery worker."""
+
+    def __init__(self, settings: Settings, sessions: Sessions, gateway: Gateway) -> None:
+        self._settings = settings
+        self._database = Database(sessions, threads=4)
+        self._gateway = gateway
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
+        self._opened = threading.Event()
+        self._open: _Open | None = None
+
+    def start(self) -> None:
+        """Start the loop; shards wait until this process has joined the workers."""
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._join(), self._loop)
+
+    def run_shard(self, shard_id: int) -> None:
+        """Run one shard and wait for its end; called from Celery's threads."""
+        self._opened.wait()
+        if self._open is None:
+            return
+        running = shard.run(self._open.room, shard_id)
+        with suppress(CancelledError):
+            asyncio.run_coroutine_threadsafe(running, self._loop).result()
+
+    def drain(self) -> None:
+        """Let calls in flight finish, start no new one, and hand the shards back."""
+        if self._open is not None:
+            self._loop.call_soon_threadsafe(self._open.room.lease.drain)
+
+    def stop(self) -> None:
+        """Leave the workers and stop the loop; every shard has been handed back."""
+        asyncio.run_coroutine_threadsafe(self._leave(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._database.close()
+
+    async def _join(self) -> None:
+        settings = self._settings
+        lease = Lease(
+            self._database,
+            lease=timedelta(seconds=settings.lease_seconds),
+            heartbeat=timedelta(seconds=settings.heartbeat_seconds),
+        )
+        spool = Spool(settings.spool_dir, str(lease.worker))
+        recorder = Recorder(self._database, spool, settings.spool_dir)
+        await lease.join()
+        await self._gateway.__aenter__()
+        keepers = (
+            asyncio.create_task(lease.beat(), name="heartbeat"),
+            asyncio.create_task(recorder.run(), name="recorder"),
+        )
+        for keeper in keepers:
+            keeper.add_done_callback(self._lost)
+        room = Room(
+            database=self._database,
+            gateway=self._gateway,
+            lease=lease,
+            recorder=recorder,
+            in_flight=asyncio.Semaphore(settings.cells_in_flight),
+        )
+        self._open = _Open(room=room, spool=spool, gateway=self._gateway, keepers=keepers)
+        self._opened.set()
+        log.info("joined the workers", extra={"worker": str(lease.worker)})
+
+    async def _leave(self) -> None:
+        opened = self._open
+        if opened is None:
+            return
+        await opened.room.recorder.flushed()
+        for keeper in opened.keepers:
+            keeper.remove_done_callback(self._lost)
+            keeper.cancel()
+        await opened.room.lease.leave()
+        await self._gateway.__aexit__(None, None, None)
+        opened.spool.close()
+
+    def _lost(self, keeper: asyncio.Task[None]) -> None:
+        """End the process: what it was answered is in the spool, and its successor adopts it."""
+        error = None if keeper.cancelled() else keeper.exception()
+        log.critical("%s stopped", keeper.get_name(), exc_info=error)
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,89 @@
+"""Starts a worker: `python -m workers.main batch` or `python -m workers.main scheduler`.
+
+The composition root of both programs: settings, database, gateway, Celery and its signals.
+"""
+
+import os
+import sys
+from datetime import timedelta
+
+from celery import Celery, signals
+
+from gateway.client import Gateway
+from gateway.config import load
+from hikaku.logs import configure
+from hikaku.queue import BATCH, INTERACTIVE, MAINTENANCE, Queue, celery_app
+from hikaku.settings import Settings
+from hikaku.specs import EndpointIdentity, identity
+from hikaku.storage.connection import open_engine, open_sessions
+from workers.engine import Engine
+from workers.scheduler import Ticker
+from workers.tasks import register_shards, register_tracking
+from workers.tracking import Tracker
+
+
+def batch(settings: Settings) -> Celery:
+    """Put a worker together that runs shards."""
+    app = celery_app(settings.redis_url)
+    sessions = open_sessions(open_engine(settings.sqlalchemy_url, pool_size=6))
+    catalog = load(settings.gateway_config, os.environ)
+    engine = Engine(settings, sessions, Gateway(catalog))
+    register_shards(app, engine)
+    signals.worker_ready.connect(lambda **_: engine.start(), weak=False)
+    signals.worker_shutting_down.connect(lambda **_: engine.drain(), weak=False)
+    signals.worker_shutdown.connect(lambda **_: engine.stop(), weak=False)
+    return app
+
+
+def scheduler(settings: Settings) -> Celery:
+    """Put the scheduler together: the clock, and the writer to MLflow."""
+    app = celery_app(settings.redis_url)
+    sessions = open_sessions(open_engine(settings.sqlalchemy_url, pool_size=3))
+
+    def endpoints() -> dict[str, EndpointIdentity]:
+        catalog = load(settings.gateway_config, os.environ)
+        return {name: identity(endpoint) for name, endpoint in catalog.endpoints.items()}
+
+    ticker = Ticker(
+        sessions,
+        Queue(app),
+        endpoints,
+        every=timedelta(seconds=settings.sweep_seconds),
+        lease=timedelta(seconds=settings.lease_seconds),
+    )
+    register_tracking(app, Tracker(settings, sessions).track)
+    signals.worker_ready.connect(lambda **_: ticker.start(), weak=False)
+    signals.worker_shutdown.connect(lambda **_: ticker.stop(), weak=False)
+    return app
+
+
+def main(arguments: list[str]) -> int:
+    """Run one of the two programs until it is told to stop."""
+    settings = Settings()
+    configure(settings.log_level)
+    match arguments:
+        case ["batch"]:
+            app, lanes, slots = batch(settings), [INTERACTIVE, BATCH], settings.worker_slots
+        case ["scheduler"]:
+            app, lanes, slots = scheduler(settings), [MAINTENANCE], 2
+        case _:
+            sys.stderr.write("usage: python -m workers.main batch | scheduler\n")
+            return 2
+    app.worker_main(
+        [
+            "worker",
+            f"--hostname={arguments[0]}-{os.getpid()}@%h",
+            "--pool=threads",
+            f"--concurrency={slots}",
+            f"--queues={','.join(lanes)}",
+            f"--loglevel={settings.log_level}",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,117 @@
+"""Writes what the cells ended with: to the spool at once, to Postgres in batches.
+
+One flush at a time; while Postgres is away the spool grows, and past a bound the lanes wait.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from hikaku.jobs import CellCalls, CellRecord
+from hikaku.storage import recording
+from workers.database import Database
+from workers.spool import Orphan, Spool, key_of, orphans
+
+log = logging.getLogger(__name__)
+
+BATCH = 256
+"""Records of one transaction; more saves nothing, fewer costs Postgres more each."""
+
+LONGEST_DELAY = 0.2
+"""Seconds that a record may wait for company."""
+
+BACKLOG = 20_000
+"""Records that may wait for Postgres before no new answer is asked for."""
+
+
+class Recorder:
+    """The one writer of results of a process."""
+
+    def __init__(self, database: Database, spool: Spool, directory: Path) -> None:
+        self._database = database
+        self._spool = spool
+        self._directory = directory
+        self._waiting: deque[CellRecord] = deque()
+        self._abandoned: deque[CellCalls] = deque()
+        self._put = 0
+        self._stored = 0
+        self._wake = asyncio.Event()
+        self._progress = asyncio.Condition()
+        self._adopting = asyncio.Lock()
+
+    def called(self, calls: CellCalls) -> None:
+        """Note a call, before it is made and when it has failed; returns without waiting."""
+        self._spool.called(calls)
+
+    async def settle(self, record: CellRecord) -> None:
+        """Keep the record of a cell; waits only while too many wait for Postgres."""
+        self._spool.settled(record)
+        self._waiting.append(record)
+        await self._added()
+
+    async def abandon(self, cell: CellCalls) -> None:
+        """Keep the calls of a cell that this process will not finish."""
+        self._abandoned.append(cell)
+        await self._added()
+
+    async def flushed(self) -> None:
+        """Wait until Postgres has all that was put before."""
+        target = self._put
+        async with self._progress:
+            await self._progress.wait_for(lambda: self._stored >= target)
+
+    async def run(self) -> None:
+        """Flush for ever."""
+        while True:
+            await self._wake.wait()
+            if len(self._waiting) < BATCH:
+                await asyncio.sleep(LONGEST_DELAY)
+            self._wake.clear()
+            while self._waiting or self._abandoned:
+                await self._flush()
+
+    async def adopt(self) -> None:
+        """Store what dead processes of this machine were answered and could not store."""
+        async with self._adopting:
+            found = await asyncio.to_thread(lambda: list(orphans(self._directory)))
+            for orphan in found:
+                await self._inherit(orphan)
+
+    async def _added(self) -> None:
+        self._put += 1
+        self._wake.set()
+        if len(self._waiting) > BACKLOG:
+            async with self._progress:
+                await self._progress.wait_for(lambda: len(self._waiting) <= BACKLOG)
+
+    async def _flush(self) -> None:
+        records = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+        abandoned = [self._abandoned.popleft() for _ in range(len(self._abandoned))]
+        await self._database.insist(lambda session: _store(session, records, abandoned))
+        self._spool.stored(key_of(record.address) for record in records)
+        self._spool.stored(key_of(calls.address) for calls in abandoned)
+        async with self._progress:
+            self._stored += len(records) + len(abandoned)
+            self._progress.notify_all()
+
+    async def _inherit(self, orphan: Orphan) -> None:
+        try:
+            left = await asyncio.to_thread(orphan.read)
+            await self._database.insist(
+                lambda session: _store(session, left.records, left.unsettled)
+            )
+        except BaseException:
+            orphan.release()
+            raise
+        orphan.remove()
+        counts = {"answers": len(left.records), "calls_in_flight": len(left.unsettled)}
+        log.info("adopted the spool of a dead worker", extra=counts)
+
+
+def _store(session: Session, records: Sequence[CellRecord], abandoned: Sequence[CellCalls]) -> None:
+    recording.record(session, records)
+    recording.add_calls(session, abandoned)

@@ -1,0 +1,296 @@
+"""Runs one shard: claim it, render its rows, ask, score, record, complete."""
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Protocol
+
+from sqlalchemy.orm import Session
+
+from gateway.errors import GatewayError
+from gateway.types import ChatRequest, Completion, Message, Observer
+from hikaku import scoring
+from hikaku.errors import InvalidInput
+from hikaku.jobs import Cell, CellAddress, CellRecord, CellScore, Outcome
+from hikaku.specs import Snapshot, SnapshotEndpoint
+from hikaku.storage import completions, jobs, shards
+from hikaku.storage.completions import Recorded
+from hikaku.storage.shards import Claim, Work
+from hikaku.templates import Template, parse
+from workers.database import Database
+from workers.errors import Cancelling, Draining, StopShard
+from workers.lease import Lease
+from workers.ledger import Ledger, failure, keepable
+from workers.recorder import Recorder
+
+log = logging.getLogger(__name__)
+
+LANES = 64
+"""Cells of one shard that may be asked at once; the endpoint's own limit comes on top."""
+
+
+class Asker(Protocol):
+    """The way to ask a model; in production the gateway."""
+
+    async def ask(self, request: ChatRequest, *, observer: Observer | None = None) -> Completion:
+        """Ask once, with the gateway's own retries."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What a worker process has at hand for all its shards."""
+
+    database: Database
+    gateway: Asker
+    lease: Lease
+    recorder: Recorder
+    in_flight: asyncio.Semaphore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """A scorer at its place in the job."""
+
+    position: int
+    target: str
+    """Column with the expected answer."""
+    scorer: scoring.Scorer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A claimed shard with all that is needed to run it."""
+
+    claim: Claim
+    bucket: int
+    endpoint: SnapshotEndpoint
+    template: Template
+    judges: tuple[Judge, ...]
+    snapshot: Snapshot
+    work: tuple[Work, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One cell, rendered."""
+
+    work: Work
+    address: CellAddress
+    messages: tuple[Message, ...]
+    request_hash: bytes | None
+    """Content address of the completion; None when the job neither reads nor writes any."""
+
+
+async def run(room: Room, shard_id: int) -> None:
+    """Run a shard to its end, or as far as this process may; the last one closes its job.
+
+    Raises:
+        Exception: Something unforeseen; the shard is back in the queue, or dead after too many.
+    """
+    await room.recorder.adopt()  # a dead worker's answers first: the work list must know them
+    claim = await room.database.run(
+        lambda session: shards.claim(session, shard_id, room.lease.worker)
+    )
+    if claim is None:
+        return
+    room.lease.take(claim)
+    try:
+        plan = await room.database.insist(lambda session: _plan(session, claim))
+        stopped = await _ask_all(room, plan)
+        await room.recorder.flushed()
+        await room.database.insist(lambda session: _end(session, room, claim, stopped))
+    except Exception as error:
+        log.exception("shard given up", extra={"shard": shard_id, "job": claim.job_id})
+        reason = repr(error)
+        await room.database.insist(
+            lambda session: shards.give_up(session, claim, room.lease.worker, reason)
+        )
+        raise
+    finally:
+        room.lease.drop(claim)
+
+
+def _plan(session: Session, claim: Claim) -> Plan:
+    job = jobs.get(session, claim.job_id)
+    snapshot = jobs.snapshot(job)
+    return Plan(
+        claim=claim,
+        bucket=job.bucket,
+        endpoint=snapshot.endpoints[claim.endpoint],
+        template=parse([(m.role, m.content) for m in snapshot.prompt.messages]),
+        judges=tuple(
+            Judge(
+                position=position,
+                target=scorer.target or "",
+                scorer=scoring.build(scorer.type, scorer.options),
+            )
+            for position, scorer in enumerate(snapshot.scorers)
+        ),
+        snapshot=snapshot,
+        work=tuple(shards.work(session, claim)),
+    )
+
+
+def _end(session: Session, room: Room, claim: Claim, stopped: StopShard | None) -> None:
+    worker = room.lease.worker
+    match stopped:
+        case None if shards.complete(session, claim, worker):
+            jobs.close_if_ended(session, claim.job_id)
+        case Cancelling():
+            shards.cancel(session, claim, worker)
+            jobs.close_if_ended(session, claim.job_id)
+        case Draining() | None:
+            shards.hand_back(session, claim, worker)
+        case _:
+            log.info("shard left to another worker", extra={"shard": claim.shard_id})
+
+
+async def _ask_all(room: Room, plan: Plan) -> StopShard | None:
+    """Run the cells in lanes; every call in flight is waited for, whatever stops the shard."""
+    questions, unaskable = _render(plan)
+    for record in unaskable:
+        await room.recorder.settle(record)
+    known = await _recorded(room, plan, questions)
+    queue = iter(questions)
+    lanes = [
+        asyncio.create_task(_lane(room, plan, queue, known))
+        for _ in range(min(LANES, len(questions)))
+    ]
+    if not lanes:
+        return None
+    await asyncio.wait(lanes)
+    stops = [lane.result() for lane in lanes]
+    return next((stop for stop in stops if stop is not None), None)
+
+
+def _render(plan: Plan) -> tuple[list[Question], list[CellRecord]]:
+    questions: list[Question] = []
+    unaskable: list[CellRecord] = []
+    for work in plan.work:
+        try:
+            messages = _messages(plan, work)
+        except InvalidInput as error:
+            unaskable += [
+                failure(_address(plan, cell), Outcome.INVALID_REQUEST, str(error))
+                for cell in work.cells
+            ]
+            continue
+        questions += [_question(plan, work, cell, messages) for cell in work.cells]
+    return questions, unaskable
+
+
+def _messages(plan: Plan, work: Work) -> tuple[Message, ...]:
+    rendered = plan.template.render(work.variables, row=work.row)
+    return tuple(Message(role=message.role, content=message.content) for message in rendered)
+
+
+def _question(plan: Plan, work: Work, cell: Cell, messages: tuple[Message, ...]) -> Question:
+    reuse = plan.snapshot.reuse
+    digest = (
+        completions.request_hash(
+            plan.endpoint, [(m.role, m.content) for m in messages], cell.repeat
+        )
+        if reuse.reads or reuse.writes
+        else None
+    )
+    return Question(work=work, address=_address(plan, cell), messages=messages, request_hash=digest)
+
+
+def _address(plan: Plan, cell: Cell) -> CellAddress:
+    return CellAddress(
+        job_id=plan.claim.job_id,
+        bucket=plan.bucket,
+        endpoint=plan.claim.endpoint,
+        row=cell.row,
+        repeat=cell.repeat,
+        round=plan.claim.round,
+        shard_id=plan.claim.shard_id,
+        epoch=plan.claim.epoch,
+    )
+
+
+async def _recorded(room: Room, plan: Plan, questions: list[Question]) -> Mapping[bytes, Recorded]:
+    if not plan.snapshot.reuse.reads:
+        return {}
+    hashes = [q.request_hash for q in questions if q.request_hash is not None]
+    return await room.database.insist(lambda session: completions.find(session, hashes))
+
+
+async def _lane(
+    room: Room, plan: Plan, questions: Iterator[Question], known: Mapping[bytes, Recorded]
+) -> StopShard | None:
+    """Take one question after the other until there are none, or no call may start any more."""
+    for question in questions:
+        recorded = known.get(question.request_hash or b"")
+        try:
+            await room.lease.permit(plan.claim)
+            record = (
+                _reused(question, recorded)
+                if recorded is not None
+                else await _asked(room, plan, question)
+            )
+        except StopShard as stop:
+            return stop
+        await room.recorder.settle(_scored(plan, question.work, record))
+    return None
+
+
+def _reused(question: Question, recorded: Recorded) -> CellRecord:
+    return CellRecord(
+        address=question.address,
+        outcome=recorded.outcome,
+        recorded_at=datetime.now(UTC),
+        completion=recorded.completion,
+        finish_reason=recorded.finish_reason,
+        input_tokens=recorded.input_tokens,
+        output_tokens=recorded.output_tokens,
+        latency_ms=recorded.latency_ms,
+        cost_usd=Decimal(0),
+        reused=True,
+    )
+
+
+async def _asked(room: Room, plan: Plan, question: Question) -> CellRecord:
+    ledger = Ledger(
+        plan.endpoint, question.address, room.recorder, lambda: room.lease.check(plan.claim)
+    )
+    request = ChatRequest(
+        endpoint=plan.endpoint.name,
+        messages=question.messages,
+        params=plan.endpoint.params.model_dump(exclude_none=True),
+    )
+    async with room.in_flight:
+        try:
+            completion = await room.gateway.ask(request, observer=ledger)
+        except GatewayError as error:
+            return ledger.failed(error)
+        except StopShard:
+            await ledger.abandon()
+            raise
+    hash_to_keep = question.request_hash if plan.snapshot.reuse.writes else None
+    return keepable(replace(ledger.answered(completion), request_hash=hash_to_keep))
+
+
+def _scored(plan: Plan, work: Work, record: CellRecord) -> CellRecord:
+    if not record.outcome.is_answered or record.completion is None or not plan.judges:
+        return record
+    completion = record.completion
+    scores = tuple(_judged(judge, completion, work) for judge in plan.judges)
+    return replace(record, scores=scores)
+
+
+def _judged(judge: Judge, completion: str, work: Work) -> CellScore:
+    try:
+        verdict = judge.scorer.score(completion, work.variables.get(judge.target))
+    except Exception as error:  # noqa: BLE001  # a scorer's bug is no verdict, and loses no answer
+        return CellScore(scorer=judge.position, value=None, unscored=f"scorer failed: {error!r}")
+    return CellScore(
+        scorer=judge.position,
+        value=verdict.value,
+        unscored=verdict.unscored,
+        detail=verdict.detail,
+    )

@@ -1,0 +1,229 @@
+"""Answers wait here, on local disk, from the moment they arrive until Postgres has them.
+
+A killed process loses nothing that it was answered: the file is in the page cache, and any process
+of the same machine adopts it as soon as its owner's lock is gone. Of a
+cell it keeps the calls, noted before they are made, and the record that settles it. A call that
+nobody saw the end of may have been billed: it is counted as such.
+
+A segment is one file. A cell's lines all go to the segment that its first line went to, so a
+segment whose cells are all stored can be removed without looking at another.
+"""
+
+import fcntl
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from hikaku.jobs import CellAddress, CellCalls, CellRecord
+
+SEGMENT_BYTES = 8 * 1024 * 1024
+"""A segment larger than this takes no new cells."""
+
+_FRAME = struct.Struct("<II")
+"""Length and CRC-32 of the line that follows; a torn last line is not a line."""
+
+CellKey = tuple[str, int, int, int, int]
+"""Job, endpoint, row, repeat, round."""
+
+
+Line = CellRecord | CellCalls
+"""A line of a segment: the record that settles a cell, or one call made for it. A call that was
+sent is `unknown` until a later line of the same number says how it ended."""
+
+
+class _Envelope(msgspec.Struct, array_like=True):
+    record: CellRecord | None = None
+    calls: CellCalls | None = None
+
+
+_encoder = msgspec.msgpack.Encoder(decimal_format="string")
+_decoder = msgspec.msgpack.Decoder(_Envelope)
+
+
+def _enveloped(line: Line) -> _Envelope:
+    match line:
+        case CellRecord():
+            return _Envelope(record=line)
+        case CellCalls():
+            return _Envelope(calls=line)
+
+
+def key_of(address: CellAddress) -> CellKey:
+    """Give the identity of a cell, whoever works on it."""
+    return (address.job_id, address.endpoint, address.row, address.repeat, address.round)
+
+
+class Segment:
+    """One spool file, locked by its owner for as long as the owner lives."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self.open_cells = 0
+        """Cells with a line here whose record Postgres does not have yet."""
+        self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def append(self, line: Line) -> None:
+        payload = _encoder.encode(_enveloped(line))
+        frame = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+        written = os.write(self._file, frame)
+        if written != len(frame):
+            raise OSError(
+                f"{self.path}: {written} of {len(frame)} bytes written; is the disk full?"
+            )
+        self.size += len(frame)
+
+    def clear(self) -> None:
+        """Empty the file; every cell in it is stored."""
+        os.ftruncate(self._file, 0)
+        self.size = 0
+
+    def remove(self) -> None:
+        """Delete the file and let go of it."""
+        self.path.unlink(missing_ok=True)
+        os.close(self._file)
+
+
+class Spool:
+    """This process's segments. Not thread-safe: only the event loop's thread writes."""
+
+    def __init__(self, directory: Path, owner: str) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+        self._owner = owner
+        self._number = 0
+        self._segments: dict[CellKey, Segment] = {}
+        self._active = self._new_segment()
+
+    def called(self, calls: CellCalls) -> None:
+        """Note a call: before it is made, and again if it ended and another will follow."""
+        self._append(calls)
+
+    def settled(self, record: CellRecord) -> None:
+        """Note the record of a cell, before Postgres is told."""
+        self._append(record)
+
+    def stored(self, keys: Iterator[CellKey]) -> None:
+        """Forget cells that Postgres has, and remove the segments that hold nothing else."""
+        for key in keys:
+            segment = self._segments.pop(key, None)
+            if segment is None:
+                continue
+            segment.open_cells -= 1
+            if segment.open_cells == 0:
+                self._settle(segment)
+
+    def close(self) -> None:
+        """Remove the files of a process that has nothing left to store; keep the others."""
+        if not self._segments:
+            self._active.remove()
+
+    def _append(self, line: Line) -> None:
+        key = key_of(line.address)
+        segment = self._segments.get(key)
+        if segment is None:
+            segment = self._segments[key] = self._roomy()
+            segment.open_cells += 1
+        segment.append(line)
+
+    def _roomy(self) -> Segment:
+        if self._active.size > SEGMENT_BYTES:
+            self._active = self._new_segment()
+        return self._active
+
+    def _settle(self, segment: Segment) -> None:
+        if segment is not self._active:
+            segment.remove()
+        elif segment.size:
+            segment.clear()
+
+    def _new_segment(self) -> Segment:
+        self._number += 1
+        return Segment(self._directory / f"{self._owner}-{self._number:06d}.spool")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inheritance:
+    """What a dead process left behind."""
+
+    records: tuple[CellRecord, ...]
+    """Cells it was answered for."""
+    unsettled: tuple[CellCalls, ...]
+    """Cells it was still asking for, with the calls made so far."""
+
+
+class Orphan:
+    """A segment whose owner is gone; locked by whoever adopts it."""
+
+    def __init__(self, path: Path, file: int) -> None:
+        self._path = path
+        self._file = file
+
+    @staticmethod
+    def adopt(path: Path) -> "Orphan | None":
+        """Lock a segment; None if its owner lives, or somebody else was faster."""
+        try:
+            file = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            return None
+        if os.fstat(file).st_nlink == 0:  # removed between our open and our lock
+            os.close(file)
+            return None
+        return Orphan(path, file)
+
+    def read(self) -> Inheritance:
+        """Read what is in it, up to the first torn line."""
+        records: dict[CellKey, CellRecord] = {}
+        calls: dict[CellKey, dict[tuple[int, int], CellCalls]] = {}
+        for line in _lines(self._path.read_bytes()):
+            key = key_of(line.address)
+            match line:
+                case CellRecord():
+                    records[key] = line
+                case CellCalls():
+                    call = (line.address.epoch, line.attempts[0].number)
+                    calls.setdefault(key, {})[call] = line
+        unsettled = [call for key in calls.keys() - records.keys() for call in calls[key].values()]
+        return Inheritance(records=tuple(records.values()), unsettled=tuple(unsettled))
+
+    def remove(self) -> None:
+        """Delete it: Postgres has everything."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._file)
+
+    def release(self) -> None:
+        """Let go of it untouched; somebody tries again later."""
+        os.close(self._file)
+
+
+def orphans(directory: Path) -> Iterator[Orphan]:
+    """Lock, one after the other, the segments that dead processes left in a directory."""
+    for path in sorted(directory.glob("*.spool")):
+        orphan = Orphan.adopt(path)
+        if orphan is not None:
+            yield orphan
+
+
+def _lines(content: bytes) -> Iterator[Line]:
+    position = 0
+    while position + _FRAME.size <= len(content):
+        length, checksum = _FRAME.unpack_from(content, position)
+        payload = content[position + _FRAME.size : position + _FRAME.size + length]
+        if len(payload) < length or zlib.crc32(payload) != checksum:
+            return
+        envelope = _decoder.decode(payload)
+        line = envelope.record or envelope.calls
+        if line is not None:
+            yield line
+        position += _FRAME.size + length

@@ -1,0 +1,69 @@
+"""Puts right what was lost: shards of dead workers, hints of a lost broker, jobs left open."""
+
+import logging
+from datetime import timedelta
+
+from hikaku.queue import Queue
+from hikaku.storage import jobs, shards, tracking
+from hikaku.storage.connection import Sessions
+
+log = logging.getLogger(__name__)
+
+WINDOW = 64
+"""Hints on the broker at once; the rest wait in Postgres, in order of priority."""
+
+LOST_AFTER = timedelta(seconds=2)
+"""A published shard that nobody took while the broker is empty: its hint is lost."""
+
+
+class Sweep:
+    """One round of tidying; any number of processes may run it at once."""
+
+    def __init__(self, sessions: Sessions, queue: Queue, *, lease: timedelta) -> None:
+        self._sessions = sessions
+        self._queue = queue
+        self._lease = lease
+
+    def run(self) -> None:
+        """Tidy once."""
+        self._reap()
+        self._close()
+        self._publish()
+        self._track()
+
+    def _reap(self) -> None:
+        with self._sessions.begin() as session:
+            lost = shards.reap(session, grace=self._lease)
+            shards.forget_workers(session)
+        if lost:
+            log.warning("took shards back from dead workers", extra={"shards": lost})
+
+    def _close(self) -> None:
+        with self._sessions.begin() as session:
+            left_open = jobs.ended_but_open(session)
+        for job_id in left_open:
+            with self._sessions.begin() as session:
+                jobs.close_if_ended(session, job_id)
+
+    def _publish(self) -> None:
+        with self._sessions.begin() as session:
+            again = self._are_hints_lost(shards.waiting(session, older_than=LOST_AFTER))
+            hints = shards.to_publish(session, window=WINDOW, again=again)
+        self._queue.put_shards(hints)
+
+    def _are_hints_lost(self, waiting: int) -> bool:
+        if not waiting:
+            return False
+        try:
+            depth = self._queue.depth()
+        except OSError:
+            return False
+        if depth == 0:
+            log.info("hints published again", extra={"waiting": waiting})
+        return depth == 0
+
+    def _track(self) -> None:
+        with self._sessions.begin() as session:
+            due = tracking.due(session)
+        for job_id in due:
+            self._queue.put_tracking(job_id)
