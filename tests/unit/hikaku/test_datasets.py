@@ -372,7 +372,10 @@ def test_memory_stays_flat(written):
 
 
 def test_inline_rows_are_the_rows_of_an_upload():
-    rows = [{"id": "x", "質問": "語\n"}, {"a": [1.5, None], "b": {"c": True}}]
+    rows: list[dict[str, object]] = [
+        {"id": "x", "質問": "語\n"},
+        {"a": [1.5, None], "b": {"c": True}},
+    ]
     uploaded = "\n".join(json.dumps(row) for row in rows).encode()
     assert list(inline_rows(rows)) == rows_of(uploaded)
 
