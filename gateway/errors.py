@@ -18,8 +18,6 @@
   + ConfigError           the operator mends the file; it names line and column
 """
 
-# ruff: noqa: N818 - the names say what went wrong; that they are errors, the tree says
-
 from datetime import timedelta
 from enum import StrEnum
 from http import HTTPStatus

@@ -38,7 +38,7 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes) -> GatewayE
     message, code = _explanation(body)
     kind = _kind(status, code)
     return kind(
-        f"HTTP {status}: {message}" if message else f"HTTP {status}",
+        message or f"HTTP {status} without a word of explanation",
         status=status,
         retry_after=retry_after(headers),
         code=code,

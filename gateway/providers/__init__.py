@@ -3,11 +3,13 @@
 from gateway.config import Endpoint, Wire
 from gateway.errors import EndpointUnavailable
 from gateway.http import Transport
+from gateway.providers.by_chat import CompletionsByChat, completes_by_chat
 from gateway.providers.chaos import ChaosTransport
 from gateway.providers.echo import EchoProvider
 from gateway.providers.mlflow_serving import MlflowServingProvider
 from gateway.providers.openai import OpenAIProvider
 from gateway.providers.provider import Provider
+from gateway.types import EndpointType
 
 __all__ = ["Provider", "bind"]
 
@@ -26,7 +28,7 @@ def bind(endpoint: Endpoint, transport: Transport) -> Provider:
         case Wire.CHAOS:
             return OpenAIProvider(endpoint, ChaosTransport(endpoint), base_url="http://chaos")
         case Wire.OPENAI if endpoint.base_url is not None:
-            return OpenAIProvider(endpoint, transport, base_url=endpoint.base_url)
+            return _openai(endpoint, transport, endpoint.base_url)
         case Wire.MLFLOW_SERVING if endpoint.base_url is not None:
             return MlflowServingProvider(endpoint, transport, base_url=endpoint.base_url)
         case Wire.TGI if endpoint.base_url is not None:
@@ -36,3 +38,15 @@ def bind(endpoint: Endpoint, transport: Transport) -> Provider:
             return TgiProvider(endpoint, transport, base_url=endpoint.base_url)
         case Wire.OPENAI | Wire.MLFLOW_SERVING | Wire.TGI | Wire.ABSENT:
             raise EndpointUnavailable(f"the endpoint `{endpoint.name}` has no address")
+
+
+def _openai(endpoint: Endpoint, transport: Transport, base_url: str) -> Provider:
+    provider = OpenAIProvider(endpoint, transport, base_url=base_url)
+    old_completions = (
+        endpoint.endpoint_type is EndpointType.COMPLETIONS
+        and endpoint.declared_as == "routes"
+        and endpoint.provider == "openai"
+    )
+    if old_completions and completes_by_chat(endpoint.model):
+        return CompletionsByChat(provider)
+    return provider

@@ -136,7 +136,8 @@ class ChaosTransport(Transport):
         writer = dialect.ChunkWriter(chat="prompt" not in body, model=self._model)
         chunks = [writer.piece(piece) for piece in spoken.pieces]
         chunks.append(writer.piece(None, finish_reason=spoken.finish_reason))
-        chunks.append(writer.usage(spoken.usage))
+        if parrot.wants_usage(body):
+            chunks.append(writer.usage(spoken.usage))
         return b"".join(b"data: " + chunk + b"\n\n" for chunk in [*chunks, b"[DONE]"])
 
 

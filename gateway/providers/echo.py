@@ -68,8 +68,7 @@ class EchoProvider(Provider):
         for piece in spoken.pieces:
             yield writer.piece(piece)
         yield writer.piece(None, finish_reason=spoken.finish_reason)
-        options = body.get("stream_options")
-        if isinstance(options, dict) and options.get("include_usage"):
+        if parrot.wants_usage(body):
             yield writer.usage(spoken.usage)
 
     async def _spoken(self, body: JSONObject) -> parrot.Spoken:

@@ -99,6 +99,12 @@ def content_text(message: JSONObject) -> str:
     raise InvalidRequest("this provider takes text messages only")
 
 
+def wants_usage(body: JSONObject) -> bool:
+    """Whether a stream is to end with the token counts."""
+    options = body.get("stream_options")
+    return isinstance(options, dict) and bool(options.get("include_usage"))
+
+
 def tokens(text: str) -> list[str]:
     """`text` in pieces; together they are `text` again."""
     return _PIECE.findall(text)

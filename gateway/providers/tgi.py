@@ -29,7 +29,7 @@ from gateway.http import Transport
 from gateway.http.failures import event_failure
 from gateway.http.httpx2_transport import OverTransport
 from gateway.providers import dialect
-from gateway.providers.parrot import messages_of, prompt_of
+from gateway.providers.parrot import messages_of, prompt_of, wants_usage
 from gateway.providers.provider import Abilities, Provider
 from gateway.types import JSON, Answer, JSONObject, Usage
 
@@ -113,7 +113,7 @@ class TgiProvider(Abilities, Provider):
                     cast("Any", messages_of(body)),
                     model="tgi",
                     stream=True,
-                    stream_options=cast("Any", {"include_usage": True}),
+                    stream_options=cast("Any", {"include_usage": wants_usage(body)}),
                     **arguments,
                 )
                 async for chunk in chunks:
@@ -127,10 +127,14 @@ class TgiProvider(Abilities, Provider):
                 tokens = await client.text_generation(
                     prompt_of(body), details=True, stream=True, **arguments
                 )
-                async for event in self._pieces(cast("AsyncIterator[Any]", tokens)):
+                async for event in self._pieces(
+                    cast("AsyncIterator[Any]", tokens), counted=wants_usage(body)
+                ):
                     yield event
 
-    async def _pieces(self, tokens: AsyncIterator[Any]) -> AsyncGenerator[bytes, None]:
+    async def _pieces(
+        self, tokens: AsyncIterator[Any], *, counted: bool
+    ) -> AsyncGenerator[bytes, None]:
         writer = dialect.ChunkWriter(chat=False, model=self._model)
         finished = False
         async for token in tokens:
@@ -140,8 +144,9 @@ class TgiProvider(Abilities, Provider):
                 finished = True
                 reason = dialect.finish_word(token.details.finish_reason)
                 yield writer.piece(None, finish_reason=reason)
-                heard, said = token.details.input_length, token.details.generated_tokens
-                yield writer.usage(Usage(input_tokens=heard, output_tokens=said))
+                if counted:
+                    heard, said = token.details.input_length, token.details.generated_tokens
+                    yield writer.usage(Usage(input_tokens=heard, output_tokens=said))
         if not finished:
             raise MalformedAnswer("the stream ended before the answer did")
 

@@ -1,0 +1,134 @@
+"""The gateway as a program of its own: `python -m gateway.main --config-path FILE`."""
+
+import argparse
+import ipaddress
+import os
+import secrets
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.client import Gateway
+from gateway.config import load
+from gateway.errors import ConfigError, GatewayError
+from gateway.surfaces import routes
+
+KEY_VARIABLE = "HIKAKU_API_KEY"
+CONFIG_VARIABLE = "HIKAKU_GATEWAY_CONFIG"
+_OPEN_PATHS = frozenset({"/health"})
+
+
+class BearerKey:
+    """Demands `Authorization: Bearer KEY` on every path but the health check."""
+
+    def __init__(self, app: ASGIApp, key: str) -> None:
+        self._app = app
+        self._expected = f"Bearer {key}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what bears the key, refuse the rest in OpenAI's shape."""
+        if scope["type"] == "http" and scope["path"] not in _OPEN_PATHS:
+            given = next((v for k, v in scope["headers"] if k == b"authorization"), b"")
+            if not secrets.compare_digest(given, self._expected):
+                await _unauthorized()(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def create_app(gateway: Gateway, *, api_key: str | None = None) -> ASGIApp:
+    """The ASGI application; it opens and closes `gateway` with its own life."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with gateway:
+            yield
+
+    app = Starlette(routes=[Route("/health", _health), *routes(gateway)], lifespan=lifespan)
+    return BearerKey(app, api_key) if api_key else app
+
+
+def app_of_environment() -> ASGIApp:
+    """What each server process runs; configured through the environment it inherits."""
+    catalog = load(os.environ[CONFIG_VARIABLE], os.environ)
+    return create_app(Gateway(catalog), api_key=os.environ.get(KEY_VARIABLE))
+
+
+def check_bind(host: str, environ: Mapping[str, str]) -> None:
+    """Refuse to listen beyond this machine without a key.
+
+    Raises:
+        GatewayError: `host` is not loopback, and no key is set.
+    """
+    if not environ.get(KEY_VARIABLE) and not _is_loopback(host):
+        raise GatewayError(
+            f"refusing to listen on {host} without a key: set {KEY_VARIABLE}, or bind 127.0.0.1"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the gateway until it is told to stop."""
+    options = _parser().parse_args(arguments)
+    try:
+        check_bind(options.host, os.environ)
+        catalog = load(options.config_path, os.environ)
+    except (ConfigError, GatewayError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    for endpoint in catalog.endpoints.values():
+        if endpoint.unavailable is not None:
+            sys.stderr.write(f"endpoint {endpoint.name} is unavailable: {endpoint.unavailable}\n")
+    os.environ[CONFIG_VARIABLE] = str(options.config_path.resolve())
+    uvicorn.run(
+        "gateway.main:app_of_environment",
+        factory=True,
+        host=options.host,
+        port=options.port,
+        workers=options.workers,
+        access_log=False,
+        log_level="info",
+    )
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="hikaku gateway start")
+    default = os.environ.get(CONFIG_VARIABLE) or os.environ.get("MLFLOW_GATEWAY_CONFIG")
+    parser.add_argument(
+        "--config-path", type=Path, default=default, required=default is None, help="YAML file"
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=5000)
+    parser.add_argument("--workers", type=int, default=1)
+    return parser
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def _health(_: Request) -> Response:
+    return JSONResponse({"status": "OK"})
+
+
+def _unauthorized() -> Response:
+    message = f"missing or wrong key: send `Authorization: Bearer ${KEY_VARIABLE}`"
+    error = {"message": message, "type": "authentication_error", "param": None, "code": None}
+    headers = {"WWW-Authenticate": "Bearer"}
+    return JSONResponse({"error": error, "detail": message}, 401, headers)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
