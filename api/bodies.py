@@ -97,7 +97,7 @@ class Checked(Request):
         return self._document
 
 
-def parse(raw: bytes) -> Any:
+def parse(raw: bytes) -> object:
     """Read a JSON document.
 
     Raises:
@@ -143,7 +143,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _check_texts(document: Any) -> None:
+def _check_texts(document: object) -> None:
     faults: list[Fault] = []
     for place, value in _walk(document):
         if len(place) > MAX_DEPTH:
@@ -179,9 +179,9 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _walk(document: Any) -> Iterator[tuple[Place, str]]:
+def _walk(document: object) -> Iterator[tuple[Place, str]]:
     """Give every text of a document, keys included, with its place."""
-    waiting: list[tuple[Place, Any]] = [((), document)]
+    waiting: list[tuple[Place, object]] = [((), document)]
     while waiting:
         place, value = waiting.pop()
         if isinstance(value, str):

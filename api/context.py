@@ -27,9 +27,6 @@ class Limits:
 
     json_bytes: int = 10 * 2**20
     upload_bytes: int = 512 * 2**20
-    uploads_at_once: int = 4
-    streams_at_once: int = 200
-    """Event streams open at the same time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,3 +48,6 @@ class Context:
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server is asked to end: open streams finish by themselves."""
     uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(4))
+    """Uploads at once; each holds a thread and a connection to the database."""
+    streams: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(200))
+    """Event streams open at once."""

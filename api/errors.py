@@ -14,7 +14,16 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from api.faults import faults_of
-from gateway.errors import GatewayError, Outcome
+from gateway.errors import (
+    AccessDenied,
+    EndpointUnavailable,
+    GatewayError,
+    PermanentError,
+    QuotaExhausted,
+    RateLimited,
+    TimedOut,
+    UnknownEndpoint,
+)
 from hikaku.errors import Conflict, Fault, HikakuError, InvalidInput, NotFound
 
 log = logging.getLogger("api.errors")
@@ -73,12 +82,17 @@ _CODES = {
     HTTPStatus.BAD_REQUEST: ("bad_request", "the request could not be read"),
 }
 
-_GATEWAY = {
-    Outcome.INVALID_REQUEST: HTTPStatus.UNPROCESSABLE_ENTITY,
-    Outcome.REFUSED: HTTPStatus.UNPROCESSABLE_ENTITY,
-    Outcome.RATE_LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
-    Outcome.TIMEOUT: HTTPStatus.GATEWAY_TIMEOUT,
-}
+_GATEWAY: Sequence[tuple[type[GatewayError], HTTPStatus]] = (
+    (UnknownEndpoint, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (QuotaExhausted, HTTPStatus.PAYMENT_REQUIRED),
+    (EndpointUnavailable, HTTPStatus.FAILED_DEPENDENCY),
+    (AccessDenied, HTTPStatus.FAILED_DEPENDENCY),
+    (PermanentError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (RateLimited, HTTPStatus.TOO_MANY_REQUESTS),
+    (TimedOut, HTTPStatus.GATEWAY_TIMEOUT),
+    (GatewayError, HTTPStatus.BAD_GATEWAY),
+)
+"""Failures of a model asked at once. What is permanent is never a 5xx: clients retry those."""
 
 
 def problem(
@@ -134,13 +148,14 @@ async def _domain(request: Request, error: Exception) -> Response:
 async def _gateway(request: Request, error: Exception) -> Response:
     if not isinstance(error, GatewayError):
         raise error
-    status = _GATEWAY.get(error.outcome, HTTPStatus.BAD_GATEWAY)
-    if error.http_status in {HTTPStatus.NOT_FOUND, HTTPStatus.PAYMENT_REQUIRED}:
-        status = HTTPStatus(error.http_status)
+    status = next(status for kind, status in _GATEWAY if isinstance(error, kind))
     headers = {}
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, round(error.retry_after.total_seconds())))
-    return problem(_id(request), status, str(error.outcome), error.message, headers=headers)
+    code, faults = str(error.outcome), list[Fault]()
+    if isinstance(error, UnknownEndpoint):
+        code, faults = "unknown_name", [Fault(pointer="/endpoint", message=error.message)]
+    return problem(_id(request), status, code, error.message, faults=faults, headers=headers)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

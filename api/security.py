@@ -78,7 +78,7 @@ class Guard:
         """Let the request in, or say why not.
 
         Raises:
-            RequestRefusedError: 400 for a foreign Host, 403 for another site's page, 401 for the key.
+            RequestRefusedError: 400 foreign Host, 403 another site's page, 401 no or wrong key.
         """
         self._check_host(connection)
         _check_site(connection)

@@ -1,0 +1,151 @@
+"""The application, put together; `python -m api.main` serves it."""
+
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from typing_extensions import override
+
+from api import errors, openapi
+from api.compat.gateway import surfaces
+from api.context import Context
+from api.frame import RequestFrame
+from api.routes import (
+    cells,
+    chat,
+    datasets,
+    documentation,
+    endpoints,
+    events,
+    export,
+    health,
+    jobs,
+    prompts,
+    schedules,
+)
+from api.security import OpenBindError, check_routes, guard_for
+from gateway.client import Gateway
+from gateway.config import Catalog, load
+from gateway.errors import ConfigError
+from hikaku import logs
+from hikaku.queue import Queue, celery_app
+from hikaku.settings import Settings
+from hikaku.storage.connection import open_engine, open_sessions
+
+_ROUTERS = (
+    health, jobs, cells, events, export, datasets, prompts, schedules, chat,
+    endpoints, documentation,
+)  # fmt: skip
+
+_POOL_SIZE = 10
+_GRACE_SECONDS = 10
+"""For requests in flight when the server is asked to end."""
+
+
+def create_app(context: Context) -> FastAPI:
+    """Put the application together from its parts; opens nothing before it is served."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with context.gateway:
+            yield
+        context.close()
+
+    app = openapi.Documented(**openapi.OPTIONS, version=context.version, lifespan=lifespan)
+    app.state.context = context
+    errors.install(app)
+    # First: they are asked the most, and routes are tried in order.
+    app.router.routes.extend(surfaces(context.gateway, context.guard))
+    for module in _ROUTERS:
+        app.include_router(module.router)
+    app.add_middleware(RequestFrame)
+    check_routes(app)
+    return app
+
+
+def from_settings(settings: Settings) -> FastAPI:
+    """Put the application together as the settings say.
+
+    Raises:
+        OpenBindError: Others could reach it, and there is no key.
+        ConfigError: The gateway's file cannot be used.
+    """
+    guard = guard_for(settings.host, settings.api_key, settings.public_url)
+    engine = open_engine(settings.sqlalchemy_url, pool_size=_POOL_SIZE)
+    context = Context(
+        sessions=open_sessions(engine),
+        queue=Queue(celery_app(settings.redis_url)),
+        gateway=Gateway(_catalog(settings)),
+        guard=guard,
+        version=product_version(),
+        mlflow=settings.mlflow_tracking_uri is not None,
+        close=engine.dispose,
+    )
+    return create_app(context)
+
+
+def from_environment() -> FastAPI:
+    """Put the application together as the environment says."""
+    return from_settings(Settings())
+
+
+def product_version() -> str:
+    """Tell the installed version."""
+    try:
+        return version("hikaku")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+def _catalog(settings: Settings) -> Catalog:
+    """Read the gateway's file; without one there are no endpoints, and everything else works."""
+    if not settings.gateway_config.exists():
+        return Catalog()
+    return load(settings.gateway_config, os.environ)
+
+
+class _Server(uvicorn.Server):
+    """A server that tells open event streams to end before it waits for them."""
+
+    def __init__(self, config: uvicorn.Config, context: Context) -> None:
+        super().__init__(config)
+        self._context = context
+
+    @override
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._context.closing.set()
+        super().handle_exit(sig, frame)
+
+
+def main() -> int:
+    """Serve until asked to end."""
+    settings = Settings()
+    logs.configure(settings.log_level)
+    try:
+        app = from_settings(settings)
+    except (OpenBindError, ConfigError) as error:
+        sys.stderr.write(f"hikaku api: {error}\n")
+        return 2
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        access_log=False,  # `RequestFrame` writes one line per request
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    _Server(config, app.state.context).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

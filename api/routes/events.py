@@ -1,0 +1,150 @@
+"""What happens to a job, as it happens: Server-Sent Events."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from http import HTTPStatus
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import Header, Request
+from starlette.responses import Response, StreamingResponse
+
+from api.context import Context
+from api.dependencies import ContextDep
+from api.errors import RequestRefusedError
+from api.job_view import Moment, moment
+from api.wire import JobId, Out, problems, resource
+from hikaku.jobs import JobState
+from hikaku.storage import jobs
+from hikaku.storage.jobs import Progress
+
+router = resource("/jobs", "jobs")
+
+_LOOK_SECONDS = 0.5
+"""Between two looks at the database; at most so many updates reach a reader."""
+
+_PING_SECONDS = 15.0
+"""Of silence, after which a comment keeps the line open."""
+
+_STREAM = """retry: 2000
+
+id: 41
+event: state
+data: {"state":"running","at":"2031-04-01T03:00:01.204Z"}
+
+event: progress
+data: {"state":"running","counts":{"total":120,"done":40},"rate_per_second":3.2,"eta_seconds":25.0}
+
+: ping
+
+id: 58
+event: state
+data: {"state":"completed","at":"2031-04-01T03:00:38.911Z"}
+"""
+
+
+class StateEvent(Out):
+    """The data of a `state` event."""
+
+    state: JobState
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """One look at a job."""
+
+    events: Sequence[tuple[int, StateEvent]]
+    moment: Moment
+
+
+@router.get(
+    "/{job_id}/events",
+    summary="Watch a job",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "`state` events carry an id and are replayed after `Last-Event-ID`; "
+            "`progress` events tell how far the job is. The stream ends after a final state.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _STREAM}},
+        },
+        **problems(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+    },
+)
+async def watch_job(
+    job_id: JobId,
+    request: Request,
+    context: ContextDep,
+    last_event_id: Annotated[
+        str | None, Header(description="Number of the last event seen.", pattern=r"^\d{1,18}$")
+    ] = None,
+) -> Response:
+    """Streams what happens to the job until it ends."""
+    if context.streams.borrowed_tokens >= context.streams.total_tokens:
+        raise RequestRefusedError(
+            status=HTTPStatus.SERVICE_UNAVAILABLE,
+            code="too_many_streams",
+            detail="too many event streams are open; read the job every few seconds instead",
+            headers={"retry-after": "5"},
+        )
+    after = int(last_event_id or 0)
+    first = await to_thread.run_sync(partial(_look, context, job_id, after))
+    return StreamingResponse(
+        _stream(request, context, job_id, after, first),
+        media_type="text/event-stream",
+        headers={"x-accel-buffering": "no"},
+    )
+
+
+async def _stream(
+    request: Request, context: Context, job_id: str, after: int, seen: _Seen
+) -> AsyncIterator[str]:
+    async with context.streams:
+        yield "retry: 2000\n\n"
+        told: Moment | None = None
+        spoke = time.monotonic()
+        while True:
+            # Progress first: a reader that sees the final state has seen the final counts.
+            if seen.moment != told:
+                told, spoke = seen.moment, time.monotonic()
+                yield _event("progress", told)
+            for seq, event in seen.events:
+                after, spoke = seq, time.monotonic()
+                yield _event("state", event, seq)
+            if seen.moment.state.is_final or context.closing.is_set():
+                return
+            if time.monotonic() - spoke > _PING_SECONDS:
+                spoke = time.monotonic()
+                yield ": ping\n\n"
+            await _pause(context)
+            if await request.is_disconnected():
+                return
+            seen = await to_thread.run_sync(partial(_look, context, job_id, after))
+
+
+async def _pause(context: Context) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(context.closing.wait(), _LOOK_SECONDS)
+
+
+def _look(context: Context, job_id: str, after: int) -> _Seen:
+    with context.sessions() as session:
+        job = jobs.get(session, job_id)
+        happened = jobs.events(session, job_id, after_seq=after)
+        progress = jobs.progress(session, [job_id]).get(job_id, Progress())
+    events = [
+        (event.seq, StateEvent(state=event.data["state"], at=event.at))
+        for event in happened
+        if event.kind == "state"
+    ]
+    return _Seen(events=events, moment=moment(job, progress, datetime.now(UTC)))
+
+
+def _event(name: str, data: Out, seq: int | None = None) -> str:
+    number = "" if seq is None else f"id: {seq}\n"
+    return f"{number}event: {name}\ndata: {data.model_dump_json()}\n\n"
