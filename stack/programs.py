@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -45,13 +45,13 @@ class Program:
     """How long it may take over a polite end before it is killed."""
 
 
-def spawn(program: Program, log: Path) -> subprocess.Popen[bytes]:
-    """Start a program; its output goes to the end of `log`.
+def spawn(program: Program, log: Path | None) -> subprocess.Popen[bytes]:
+    """Start a program; its output goes to the end of `log`, or to ours.
 
     On Linux the kernel sends `stop_signal` to it when the calling thread ends, however that
     happens: so call this from a thread that lives as long as the program should.
     """
-    with _open_log(log) as output:
+    with nullcontext() if log is None else _open_log(log) as output:
         return subprocess.Popen(  # noqa: S603 - argv lists of our own making, no shell
             program.argv,
             env={**os.environ, **program.environ},

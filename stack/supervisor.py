@@ -96,13 +96,16 @@ class Standing:
 
 
 class Supervisor:
-    """Runs programs until told to stop; call everything but `request_stop` from one thread."""
+    """Runs programs until told to stop; call everything but `request_stop` from one thread.
+
+    Their output goes to files in `logs`, or where ours goes when that is None.
+    """
 
     def __init__(
         self,
         programs: Sequence[Program],
         *,
-        logs: Path,
+        logs: Path | None,
         on_event: Callable[[Event], None] = lambda _: None,
     ) -> None:
         self._children = {program.name: _Child(program) for program in programs}
@@ -172,7 +175,8 @@ class Supervisor:
         return child is None or child.state in {State.READY, State.DONE}
 
     def _start(self, child: _Child) -> None:
-        child.process = spawn(child.program, self._logs / f"{child.program.name}.log")
+        log = self._logs / f"{child.program.name}.log" if self._logs else None
+        child.process = spawn(child.program, log)
         child.started_at = time.monotonic()
         self._become(child, State.STARTING, Happening.STARTED)
 
@@ -210,8 +214,8 @@ class Supervisor:
 
     def _tell(self, event: Event) -> None:
         known = {
-            "process": event.name,
-            "process_pid": event.pid,
+            "program": event.name,
+            "pid": event.pid,
             "status": event.status,
             "restart_seconds": event.restart_seconds,
         }
