@@ -185,7 +185,7 @@ def _scorers(specs: tuple[ScorerSpec, ...]) -> tuple[SnapshotScorer, ...]:
             name=name,
             version=scorer.version,
             target=spec.target or DEFAULT_TARGET,
-            options=options,
+            options=scorer.options,
         )
     return tuple(named.values())
 
@@ -232,7 +232,7 @@ def _check_variables(
     faults = [
         Fault(
             pointer="/prompt",
-            message=f"the template asks for {{{{{variable}}}}} and no row has it; columns: {columns}",
+            message=f"no row has a value for {{{{{variable}}}}}; columns: {columns}",
         )
         for variable in prompt.variables
         if variable not in revision.columns
@@ -243,8 +243,8 @@ def _check_variables(
             message=f"no row has the column {scorer.target!r}; columns: {columns}",
         )
         for position, scorer in enumerate(scorers)
-        if scoring.needs_target(scorer.type, scorer.options)
-        and scorer.target not in revision.columns
+        if scorer.target not in revision.columns
+        and scoring.build(scorer.type, scorer.options).needs_target
     ]
     if faults:
         raise InvalidInput("the rows do not fit the job", faults=faults)

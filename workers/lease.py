@@ -53,8 +53,8 @@ class Lease:
 
     async def join(self) -> None:
         """Enter this process among the workers; waits for Postgres."""
-        while not await self._renew():
-            await asyncio.sleep(0.5)
+        await self._database.insist(self._transaction)
+        await self._renew()
 
     async def beat(self, each_time: Callable[[], object] = lambda: None) -> None:
         """Renew the lease for ever."""

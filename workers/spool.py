@@ -70,6 +70,11 @@ class Segment:
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def append(self, line: Line) -> None:
+        """Write one line, whole.
+
+        Raises:
+            OSError: The disk is full or gone.
+        """
         payload = _encoder.encode(_enveloped(line))
         frame = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
         written = os.write(self._file, frame)

@@ -68,15 +68,13 @@ def find(session: Session, hashes: Sequence[bytes]) -> dict[bytes, Recorded]:
         .where(where.request_hash.in_(hashes), result.completion.is_not(None))
     )
     return {
-        bytes(digest): Recorded(
-            outcome=Outcome(outcome),
-            completion=completion or "",
-            finish_reason=finish_reason,
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            latency_ms=latency_ms,
+        bytes(found.request_hash): Recorded(
+            outcome=Outcome(found.outcome),
+            completion=found.completion or "",
+            finish_reason=found.finish_reason,
+            input_tokens=found.input_tokens,
+            output_tokens=found.output_tokens,
+            latency_ms=found.latency_ms,
         )
-        for digest, outcome, completion, finish_reason, input_tokens, output_tokens, latency_ms in session.execute(
-            statement
-        )
+        for found in session.execute(statement)
     }

@@ -343,13 +343,13 @@ def queue_depth(session: Session) -> QueueDepth:
             select(Shard.state, func.count())
             .where(Shard.state.in_((ShardState.QUEUED, ShardState.RUNNING)))
             .group_by(Shard.state)
-        ).tuples()
+        ).all()
     )
     alive = select(Worker.host, Worker.pid).where(Worker.lease_until > func.now())
     return QueueDepth(
         queued_shards=counts.get(ShardState.QUEUED, 0),
         running_shards=counts.get(ShardState.RUNNING, 0),
-        workers=tuple(session.execute(alive.order_by(Worker.started_at)).tuples()),
+        workers=tuple((host, pid) for host, pid in session.execute(alive.order_by(Worker.started_at))),
     )
 
 

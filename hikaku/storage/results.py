@@ -81,7 +81,7 @@ def cells(
         statement = statement.where(CellResult.outcome.in_(outcomes))
     if endpoint is not None:
         statement = statement.where(CellResult.endpoint == endpoint)
-    found = session.execute(statement.order_by(*_ORDER).limit(limit)).tuples().all()
+    found = session.execute(statement.order_by(*_ORDER).limit(limit)).all()
     scores = _scores(session, job, [_key(result) for result, _, _ in found])
     return [_read(result, key, data, scores) for result, key, data in found]
 

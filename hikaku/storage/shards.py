@@ -350,7 +350,7 @@ def to_publish(session: Session, *, window: int, again: bool) -> list[Hint]:
         .values(published_at=func.now())
         .returning(Shard.id, Shard.priority)
     )
-    return [Hint(shard_id=s, priority=p) for s, p in sorted(session.execute(statement).tuples())]
+    return [Hint(shard_id=s, priority=p) for s, p in sorted(session.execute(statement))]
 
 
 def of_job(session: Session, job_id: str, states: Sequence[ShardState]) -> int:

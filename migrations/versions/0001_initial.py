@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - the constraints are spelled out, as they were on that day
 """Tables of jobs, data, prompts, results and schedules."""
 
 import sqlalchemy as sa

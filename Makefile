@@ -1,0 +1,63 @@
+# Every target bootstraps what it needs: python3, make and the package registries are enough.
+# No root, no Docker, no key, no GPU.
+
+PYTHON ?= python3
+TOOLS := .tools
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(TOOLS)/bin/uv
+INSTALLED := $(VENV)/.installed
+LOCKS := api worker gateway stack dev
+
+.PHONY: help demo up down test check unit bench lock wheels clean
+
+help: ## Say what there is
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+demo: $(INSTALLED) ## Start the stack, run the first job on two real local models, compare them
+	@$(BIN)/python -m stack.demo
+
+up: $(INSTALLED) ## Start everything on this machine, until Ctrl-C
+	@$(BIN)/hikaku up
+
+test: $(INSTALLED) ## Run all tests, with real parts
+	@$(BIN)/python -m pytest -q -p no:cacheprovider tests
+
+check: $(INSTALLED) ## Format, lint, types, import directions, unit tests: under a minute
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q -p no:cacheprovider tests/unit
+
+unit: $(INSTALLED) ## Run the unit tests alone
+	@$(BIN)/python -m pytest -q -p no:cacheprovider tests/unit
+
+bench: $(INSTALLED) ## Run the benchmarks, each beside its floor
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+wheels: $(UV) ## Build the wheels and import every program in a clean environment
+	@sh .ci/wheels
+
+lock: $(UV) ## Resolve the dependencies anew, one hashed file per process
+	@for name in api worker gateway stack; do \
+	  $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-header --no-annotate --extra $$name pyproject.toml -o requirements/$$name.txt || exit 1; \
+	done
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-header --no-annotate --extra stack --group dev \
+	    pyproject.toml client/pyproject.toml -o requirements/dev.txt
+
+clean: ## Remove what the targets made, but not .hikaku
+	rm -rf $(VENV) $(TOOLS) dist build .pytest_cache .mypy_cache .ruff_cache
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Hikaku needs Python 3.11 or newer; set PYTHON=")'
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/pip install --quiet --require-hashes --requirement requirements/uv.txt
+
+$(INSTALLED): $(UV) requirements/dev.txt pyproject.toml client/pyproject.toml
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . --editable client
+	@touch $@

@@ -1,0 +1,250 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select, text
+
+from hikaku.ids import new_uuid
+from hikaku.jobs import AttemptOutcome, CellCalls, JobState, Outcome
+from hikaku.storage import jobs, recording, results, shards
+from hikaku.storage.results import CellKey
+from hikaku.storage.tables import AttemptLine, CellResult, Score, Shard
+from tests.support.jobs import record, spec, store
+
+LEASE = timedelta(seconds=30)
+
+
+@pytest.fixture
+def submitted(sessions):
+    return store(sessions, spec())
+
+
+def shard_of(sessions, job_id, endpoint=0):
+    with sessions() as session:
+        return session.scalars(
+            select(Shard.id).where(Shard.job_id == job_id, Shard.endpoint == endpoint)
+        ).first()
+
+
+def put(sessions, *records):
+    with sessions.begin() as session:
+        recording.record(session, records)
+
+
+def tables_agree(sessions, job_id):
+    """The counters of the shards equal what the rows say."""
+    with sessions() as session:
+        progress = jobs.progress(session, [job_id])[job_id]
+        counted = dict(
+            session.execute(
+                select(CellResult.outcome, func.count())
+                .where(CellResult.job_id == job_id)
+                .group_by(CellResult.outcome)
+            ).all()
+        )
+        calls = session.scalar(
+            select(func.count()).select_from(AttemptLine).where(AttemptLine.job_id == job_id)
+        )
+    assert {o: n for o in Outcome if (n := progress.count(o))} == counted
+    assert sum(endpoint.calls for endpoint in progress.endpoints.values()) == calls
+    return progress
+
+
+def test_a_batch_is_recorded_with_its_attempts_scores_and_counters(sessions, submitted):
+    shard = shard_of(sessions, submitted.job_id)
+    put(sessions, record(submitted.job_id, shard, row=0), record(submitted.job_id, shard, row=1))
+    progress = tables_agree(sessions, submitted.job_id)
+    assert progress.done == 2
+    assert progress.endpoints[0].input_tokens == 14
+    with sessions() as session:
+        assert session.scalar(select(func.count()).select_from(Score)) == 2
+
+
+def test_recording_again_changes_nothing(sessions, submitted):
+    shard = shard_of(sessions, submitted.job_id)
+    first = record(submitted.job_id, shard, completion="最初")
+    put(sessions, first)
+    put(sessions, replace(first, completion="二度目"), record(submitted.job_id, shard, row=1))
+    progress = tables_agree(sessions, submitted.job_id)
+    assert progress.done == 2
+    with sessions() as session:
+        job = jobs.get(session, submitted.job_id)
+        assert [cell.completion for cell in results.cells(session, job)] == ["最初", "赤"]
+
+
+def test_a_retry_replaces_a_failure_and_never_an_answer(sessions, submitted):
+    shard = shard_of(sessions, submitted.job_id)
+    job_id = submitted.job_id
+    put(
+        sessions,
+        record(job_id, shard, row=0, outcome=Outcome.TIMEOUT),
+        record(job_id, shard, row=1, completion="最初"),
+    )
+    put(
+        sessions,
+        record(job_id, shard, row=0, round=1, epoch=2),
+        record(job_id, shard, row=1, round=1, epoch=2, completion="二度目"),
+    )
+    progress = tables_agree(sessions, job_id)
+    assert (progress.done, progress.failed, progress.count(Outcome.OK)) == (2, 0, 2)
+    with sessions() as session:
+        job = jobs.get(session, job_id)
+        cells = results.cells(session, job)
+        assert [cell.completion for cell in cells] == ["赤", "最初"]
+        assert [len(cell.scores) for cell in cells] == [1, 1]
+
+
+def test_calls_of_a_dead_worker_are_counted_once(sessions, submitted):
+    shard = shard_of(sessions, submitted.job_id)
+    ended = record(submitted.job_id, shard)
+    lost = replace(ended.attempts[0], outcome=AttemptOutcome.UNKNOWN)
+    calls = CellCalls(address=ended.address, attempts=(lost,))
+    for _ in range(2):
+        with sessions.begin() as session:
+            recording.add_calls(session, [calls])
+    progress = tables_agree(sessions, submitted.job_id)
+    assert progress.endpoints[0].repeated_calls == 1
+    assert progress.done == 0
+
+
+@pytest.mark.parametrize("text_", ["りんご", "👩‍👩‍👧‍👦", "é e\u0301", "\u202eabc\u202c", 'a"\\\n\t'])
+def test_every_text_is_read_back_as_it_was_recorded(sessions, submitted, text_):
+    shard = shard_of(sessions, submitted.job_id)
+    put(sessions, record(submitted.job_id, shard, completion=text_))
+    with sessions() as session:
+        (cell,) = results.cells(session, jobs.get(session, submitted.job_id))
+    assert cell.completion == text_
+    assert cell.variables == {"object": "りんご", "expected": "赤"}
+
+
+def test_pages_follow_each_other_without_gap_or_overlap(sessions, submitted):
+    for endpoint in (0, 1):
+        shard = shard_of(sessions, submitted.job_id, endpoint)
+        put(
+            sessions,
+            *[record(submitted.job_id, shard, endpoint=endpoint, row=row) for row in (0, 1)],
+        )
+    with sessions() as session:
+        job = jobs.get(session, submitted.job_id)
+        seen: list[CellKey] = []
+        while page := results.cells(session, job, after=seen[-1] if seen else None, limit=1):
+            seen += [cell.key for cell in page]
+        streamed = [cell.key for cell in results.stream(session, jobs.get(session, job.id))]
+    assert seen == streamed == [CellKey(e, r, 0) for e in (0, 1) for r in (0, 1)]
+
+
+class TestTheLifeOfAShard:
+    def join(self, sessions, lease=LEASE):
+        worker = new_uuid()
+        with sessions.begin() as session:
+            shards.join(session, worker, host="here", pid=1, lease=lease)
+        return worker
+
+    def claim(self, sessions, shard, worker):
+        with sessions.begin() as session:
+            return shards.claim(session, shard, worker)
+
+    def test_a_shard_is_claimed_once(self, sessions, submitted):
+        shard = shard_of(sessions, submitted.job_id)
+        assert self.claim(sessions, shard, self.join(sessions)) is not None
+        assert self.claim(sessions, shard, self.join(sessions)) is None
+        with sessions() as session:
+            assert jobs.get(session, submitted.job_id).state == JobState.RUNNING
+
+    def test_recorded_cells_are_not_in_the_work_list(self, sessions, submitted):
+        shard = shard_of(sessions, submitted.job_id)
+        put(sessions, record(submitted.job_id, shard, row=0))
+        claim = self.claim(sessions, shard, self.join(sessions))
+        with sessions() as session:
+            assert [work.row for work in shards.work(session, claim)] == [1]
+
+    def test_a_shard_that_lacks_a_result_cannot_be_completed(self, sessions, submitted):
+        shard = shard_of(sessions, submitted.job_id)
+        worker = self.join(sessions)
+        claim = self.claim(sessions, shard, worker)
+        put(sessions, record(submitted.job_id, shard, row=0))
+        with sessions.begin() as session:
+            assert not shards.complete(session, claim, worker)
+        put(sessions, record(submitted.job_id, shard, row=1))
+        with sessions.begin() as session:
+            assert shards.complete(session, claim, worker)
+
+    def test_a_shard_of_a_dead_worker_is_taken_back_and_its_ghost_is_fenced(
+        self, sessions, submitted
+    ):
+        shard = shard_of(sessions, submitted.job_id)
+        dead = self.join(sessions, lease=timedelta(seconds=-1))
+        old = self.claim(sessions, shard, dead)
+        with sessions.begin() as session:
+            assert shards.reap(session, grace=timedelta(0)) == [shard]
+        heir = self.join(sessions)
+        new = self.claim(sessions, shard, heir)
+        assert new.epoch == old.epoch + 1
+        put(sessions, *[record(submitted.job_id, shard, row=row) for row in (0, 1)])
+        with sessions.begin() as session:
+            assert not shards.complete(session, old, dead)
+            assert shards.complete(session, new, heir)
+
+    def test_nothing_is_reaped_right_after_postgres_came_back(self, sessions, submitted):
+        shard = shard_of(sessions, submitted.job_id)
+        self.claim(sessions, shard, self.join(sessions, lease=timedelta(seconds=-1)))
+        with sessions.begin() as session:
+            assert shards.reap(session, grace=timedelta(days=1)) == []
+
+    def test_a_shard_that_kills_its_workers_dies_and_fails_its_job(self, sessions, submitted):
+        with sessions.begin() as session:
+            session.execute(text("update shard set claims = 19"))
+        for endpoint in (0, 1):
+            worker = self.join(sessions, lease=timedelta(seconds=-1))
+            self.claim(sessions, shard_of(sessions, submitted.job_id, endpoint), worker)
+        with sessions.begin() as session:
+            shards.reap(session, grace=timedelta(0))
+            assert jobs.close_if_ended(session, submitted.job_id) is JobState.FAILED
+
+    def test_hints_are_published_once_until_they_are_lost(self, sessions, submitted):
+        with sessions.begin() as session:
+            assert shards.to_publish(session, window=64, again=False) == []
+            again = shards.to_publish(session, window=64, again=True)
+        assert {hint.shard_id for hint in again} == {hint.shard_id for hint in submitted.hints}
+
+    def test_cancelling_an_unclaimed_job_ends_it_at_once(self, sessions, submitted):
+        with sessions.begin() as session:
+            job = jobs.cancel(session, submitted.job_id)
+            assert job.state == JobState.CANCELLED
+
+    def test_failed_cells_of_an_ended_job_are_asked_again(self, sessions, submitted):
+        for endpoint in (0, 1):
+            shard = shard_of(sessions, submitted.job_id, endpoint)
+            worker = self.join(sessions)
+            claim = self.claim(sessions, shard, worker)
+            outcome = Outcome.TIMEOUT if endpoint else Outcome.OK
+            put(
+                sessions,
+                *[
+                    record(submitted.job_id, shard, endpoint=endpoint, row=row, outcome=outcome)
+                    for row in (0, 1)
+                ],
+            )
+            with sessions.begin() as session:
+                shards.complete(session, claim, worker)
+        with sessions.begin() as session:
+            closed = jobs.close_if_ended(session, submitted.job_id)
+            assert closed is JobState.COMPLETED_WITH_ERRORS
+            job, n = jobs.retry_failed(session, submitted.job_id)
+            assert (job.state, n) == (JobState.QUEUED, 2)
+            (hint,) = shards.to_publish(session, window=64, again=False)
+        worker = self.join(sessions)
+        claim = self.claim(sessions, hint.shard_id, worker)
+        with sessions() as session:
+            assert [work.row for work in shards.work(session, claim)] == [0, 1]
+        put(
+            sessions,
+            *[
+                record(submitted.job_id, hint.shard_id, endpoint=1, row=row, round=1)
+                for row in (0, 1)
+            ],
+        )
+        with sessions.begin() as session:
+            assert shards.complete(session, claim, worker)
+            assert jobs.close_if_ended(session, submitted.job_id) is JobState.COMPLETED
+        tables_agree(sessions, submitted.job_id)

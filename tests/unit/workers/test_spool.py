@@ -1,0 +1,140 @@
+import os
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hikaku.jobs import (
+    Attempt,
+    AttemptOutcome,
+    CellAddress,
+    CellCalls,
+    CellRecord,
+    CellScore,
+    Outcome,
+)
+from workers import spool as spools
+from workers.spool import Orphan, Spool, key_of, orphans
+
+NOW = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+def address(row=0, epoch=1):
+    return CellAddress(
+        job_id="job_01m8028wbcff0v7qw6bswnaxz7",
+        bucket=0,
+        endpoint=1,
+        row=row,
+        repeat=0,
+        round=0,
+        shard_id=7,
+        epoch=epoch,
+    )
+
+
+def call(number=1, outcome=AttemptOutcome.UNKNOWN):
+    return Attempt(number=number, outcome=outcome, started_at=NOW)
+
+
+def record(row=0, completion="りんごは赤色です。👩‍👩‍👧"):
+    return CellRecord(
+        address=address(row),
+        outcome=Outcome.OK,
+        recorded_at=NOW,
+        completion=completion,
+        input_tokens=3,
+        latency_ms=12.5,
+        cost_usd=Decimal("0.000123"),
+        request_hash=b"\x00\xff" * 16,
+        attempts=(call(1, AttemptOutcome.RATE_LIMITED), call(2, AttemptOutcome.OK)),
+        scores=(CellScore(scorer=0, value=1.0), CellScore(scorer=1, value=None, unscored="無し")),
+    )
+
+
+def die(spool: Spool) -> None:
+    """What the kernel does to the files of a killed process."""
+    for segment in {*spool._segments.values(), spool._active}:
+        os.close(segment._file)
+
+
+def inherited(directory: Path):
+    (orphan,) = orphans(directory)
+    left = orphan.read()
+    orphan.release()
+    return left
+
+
+def test_a_record_survives_its_process_to_the_last_byte(tmp_path):
+    spool = Spool(tmp_path, "a")
+    spool.settled(record())
+    die(spool)
+    assert inherited(tmp_path).records == (record(),)
+
+
+def test_a_call_that_nobody_saw_the_end_of_is_inherited_as_unknown(tmp_path):
+    spool = Spool(tmp_path, "a")
+    spool.called(CellCalls(address=address(), attempts=(call(1),)))
+    spool.called(
+        CellCalls(address=address(), attempts=(call(1, AttemptOutcome.RATE_LIMITED),))
+    )
+    spool.called(CellCalls(address=address(), attempts=(call(2),)))
+    die(spool)
+    outcomes = [calls.attempts[0].outcome for calls in inherited(tmp_path).unsettled]
+    assert outcomes == [AttemptOutcome.RATE_LIMITED, AttemptOutcome.UNKNOWN]
+
+
+def test_the_calls_of_a_settled_cell_come_with_its_record_and_not_twice(tmp_path):
+    spool = Spool(tmp_path, "a")
+    spool.called(CellCalls(address=address(), attempts=(call(1),)))
+    spool.settled(record())
+    die(spool)
+    left = inherited(tmp_path)
+    assert left.records == (record(),)
+    assert left.unsettled == ()
+
+
+def test_a_torn_last_line_is_no_line(tmp_path):
+    spool = Spool(tmp_path, "a")
+    spool.settled(record(0))
+    whole = spool._active.size
+    spool.settled(record(1))
+    os.ftruncate(spool._active._file, spool._active.size - 1)
+    die(spool)
+    assert [one.address.row for one in inherited(tmp_path).records] == [0]
+    assert whole > 0
+
+
+def test_the_spool_of_a_living_process_is_left_alone(tmp_path):
+    spool = Spool(tmp_path, "a")
+    spool.settled(record())
+    assert list(orphans(tmp_path)) == []
+    assert Orphan.adopt(spool._active.path) is None
+
+
+def test_a_file_is_emptied_when_postgres_has_all_of_it(tmp_path):
+    spool = Spool(tmp_path, "a")
+    spool.settled(record(0))
+    spool.settled(record(1))
+    spool.stored(iter([key_of(address(0))]))
+    assert spool._active.path.stat().st_size > 0
+    spool.stored(iter([key_of(address(1))]))
+    assert spool._active.path.stat().st_size == 0
+
+
+def test_a_full_segment_goes_when_its_last_cell_is_stored(tmp_path, monkeypatch):
+    monkeypatch.setattr(spools, "SEGMENT_BYTES", 1)
+    spool = Spool(tmp_path, "a")
+    spool.settled(record(0))
+    spool.settled(record(1))
+    assert len(list(tmp_path.glob("*.spool"))) == 2
+    spool.stored(iter([key_of(address(0))]))
+    assert len(list(tmp_path.glob("*.spool"))) == 1
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_every_text_comes_back_byte_for_byte(text):
+    envelope = spools._enveloped(record(completion=text))
+    back = spools._decoder.decode(spools._encoder.encode(envelope))
+    assert back.record == record(completion=text)
