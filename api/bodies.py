@@ -146,8 +146,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _check_texts(document: object) -> None:
     faults: list[Fault] = []
     for place, value in _walk(document):
-        if len(place) > MAX_DEPTH:
-            raise InvalidInput(f"the body is nested deeper than {MAX_DEPTH} levels")
         found = unfit(value)
         if found is not None:
             faults.append(Fault(pointer=printable(pointer(place)), message=found))
@@ -184,6 +182,8 @@ def _walk(document: object) -> Iterator[tuple[Place, str]]:
     waiting: list[tuple[Place, object]] = [((), document)]
     while waiting:
         place, value = waiting.pop()
+        if len(place) > MAX_DEPTH:
+            raise InvalidInput(f"the body is nested deeper than {MAX_DEPTH} levels")
         if isinstance(value, str):
             yield place, value
         elif isinstance(value, dict):
