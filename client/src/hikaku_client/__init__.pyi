@@ -1,0 +1,16 @@
+from hikaku_client.client import Client as Client
+from hikaku_client.comparison import Comparison as Comparison
+from hikaku_client.errors import Conflict as Conflict
+from hikaku_client.errors import Fault as Fault
+from hikaku_client.errors import HikakuError as HikakuError
+from hikaku_client.errors import InvalidRequest as InvalidRequest
+from hikaku_client.errors import MissingExtra as MissingExtra
+from hikaku_client.errors import NotAllowed as NotAllowed
+from hikaku_client.errors import NotFound as NotFound
+from hikaku_client.errors import NotReachable as NotReachable
+from hikaku_client.errors import Problem as Problem
+from hikaku_client.errors import ServerFailed as ServerFailed
+from hikaku_client.errors import SpecError as SpecError
+from hikaku_client.errors import Unavailable as Unavailable
+from hikaku_client.errors import WaitTimeout as WaitTimeout
+from hikaku_client.jobs import Job as Job
