@@ -99,7 +99,7 @@ def _entries(source: Source) -> Iterator[tuple[tuple[str, int], dict[str, Any]]]
 def _validated(
     source: Source, path: tuple[str, int], entry: dict[str, Any]
 ) -> EndpointEntry | RouteEntry | TrafficEntry:
-    model = entry_model(entry)
+    model = entry_model(path[0], entry)
     try:
         return model.model_validate(entry)
     except ValidationError as error:

@@ -82,7 +82,8 @@ def invalid(
     spelling: Mapping[str, str] | None = None,
 ) -> Exception:
     """Turn Pydantic's first complaint into a `ConfigError` at its place in the file."""
-    first = error.errors()[0]
+    # A misspelt key is told before the right one is missed.
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     where = tuple((spelling or {}).get(str(part), part) for part in first["loc"])
     place = source.place((*path, *where))
     if first["type"] == "extra_forbidden":

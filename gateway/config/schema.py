@@ -114,10 +114,12 @@ class TrafficEntry(Closed):
         return self
 
 
-def entry_model(entry: dict[str, Any]) -> type[EndpointEntry | RouteEntry | TrafficEntry]:
-    """The kind of an entry, told by its own keys and not by the list it stands in."""
+def entry_model(
+    section: str, entry: dict[str, Any]
+) -> type[EndpointEntry | RouteEntry | TrafficEntry]:
+    """The kind of an entry, told by its own keys; the list it stands in is the last resort."""
     if "task_type" in entry or "destinations" in entry:
         return TrafficEntry
-    if "route_type" in entry and "endpoint_type" not in entry:
-        return RouteEntry
-    return EndpointEntry
+    if "endpoint_type" in entry:
+        return EndpointEntry
+    return RouteEntry if "route_type" in entry or section == "routes" else EndpointEntry

@@ -32,7 +32,7 @@ class _Body(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     model: str | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Embeddings(msgspec.Struct):
@@ -43,7 +43,7 @@ class _Embeddings(msgspec.Struct):
 
 class _Chunk(msgspec.Struct):
     choices: list[msgspec.Raw] | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Part(msgspec.Struct):
@@ -53,6 +53,7 @@ class _Part(msgspec.Struct):
 _BODY = msgspec.json.Decoder(_Body)
 _EMBEDDINGS = msgspec.json.Decoder(_Embeddings)
 _CHUNK = msgspec.json.Decoder(_Chunk)
+_NO_ERROR = (b"", b"null")
 _FINISH = {"stop_sequence": "stop", "eos_token": "stop", "max_tokens": "length", "eos": "stop"}
 """Other people's finish reasons in OpenAI's words."""
 
@@ -100,7 +101,7 @@ def checked_chunk(event: bytes) -> bytes:
         chunk = _CHUNK.decode(event)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedAnswer(f"an event that is no chunk ({error}): {_excerpt(event)}") from error
-    if chunk.error is not None and bytes(chunk.error) != b"null":
+    if bytes(chunk.error) not in _NO_ERROR:
         raise event_failure(event)
     if chunk.choices is None:
         raise MalformedAnswer(f"an event without choices: {_excerpt(event)}")
@@ -174,7 +175,7 @@ def _body(raw: bytes) -> _Body:
         body = _BODY.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedAnswer(f"not an answer ({error}): {_excerpt(raw)}") from error
-    if body.error is not None and bytes(body.error) != b"null":
+    if bytes(body.error) not in _NO_ERROR:
         raise event_failure(raw)
     return body
 

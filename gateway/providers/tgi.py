@@ -81,7 +81,8 @@ class TgiProvider(Abilities, Provider):
             output = await self._client.chat_completion(
                 cast("Any", messages_of(body)), model="tgi", **arguments
             )
-        return dialect.chat_answer(_chat_body(output, arguments.get("stop") or []))
+            raw = _chat_body(output, arguments.get("stop") or [])
+        return dialect.chat_answer(raw)
 
     @override
     async def complete(self, body: JSONObject) -> Answer:

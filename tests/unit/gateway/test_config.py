@@ -1,0 +1,173 @@
+import pytest
+
+from gateway.config import Wire, parse
+from gateway.errors import ConfigError
+from gateway.types import EndpointType
+
+OLD = """
+routes:
+  - name: completions
+    route_type: llm/v1/completions
+    model:
+      provider: openai
+      name: gpt-3.5-turbo
+      config:
+        openai_api_key: $OPENAI_API_KEY
+"""
+NEW = """
+endpoints:
+  - name: 質問
+    endpoint_type: llm/v1/chat
+    limit: {calls: 2, renewal_period: minute, key: null}
+    model: {provider: OpenAI, name: gpt-4o, config: {openai_api_key: sk-1}}
+"""
+ECHO = "{name: %s, endpoint_type: llm/v1/chat, model: {provider: echo}}"
+
+
+def test_routes_of_mlflow_2_8_are_read():
+    endpoint = parse(OLD, {"OPENAI_API_KEY": "sk"}).endpoints["completions"]
+    assert endpoint.endpoint_type is EndpointType.COMPLETIONS
+    assert (endpoint.provider, endpoint.model) == ("openai", "gpt-3.5-turbo")
+    assert endpoint.declared_as == "routes"
+    assert endpoint.secret == "sk"
+    assert endpoint.unavailable is None
+
+
+def test_endpoints_of_mlflow_3_are_read_with_capitals_and_japanese_names():
+    endpoint = parse(NEW, {}).endpoints["質問"]
+    assert endpoint.provider == "openai"
+    assert endpoint.declared_as == "endpoints"
+    assert endpoint.limit is not None
+    assert endpoint.limit.calls == 2
+
+
+def test_traffic_routes_stand_beside_old_routes_in_one_list():
+    text = f"""
+endpoints: [{ECHO % "a"}, {ECHO % "b"}]
+routes:
+  - {{name: old, route_type: llm/v1/chat, model: {{provider: echo}}}}
+  - name: split
+    task_type: llm/v1/chat
+    routing_strategy: TRAFFIC_SPLIT
+    destinations:
+      - {{name: a, traffic_percentage: 80}}
+      - {{name: b, traffic_percentage: 20}}
+"""
+    catalog = parse(text, {})
+    assert list(catalog.endpoints) == ["a", "b", "old"]
+    assert catalog.routes["split"].shares == (("a", 80), ("b", 20))
+
+
+def test_a_missing_secret_makes_its_endpoint_alone_unavailable_and_is_named():
+    catalog = parse(OLD + NEW, {})
+    assert "OPENAI_API_KEY" in (catalog.endpoints["completions"].unavailable or "")
+    assert catalog.endpoints["質問"].unavailable is None
+
+
+@pytest.mark.parametrize("reference", ["$KEY", "env:KEY", "file:key.txt"])
+def test_secrets_come_from_the_environment_and_from_files(reference, tmp_path):
+    (tmp_path / "key.txt").write_text("秘密\n", encoding="utf-8")
+    text = NEW.replace("sk-1", reference)
+    endpoint = parse(text, {"KEY": "秘密"}, folder=tmp_path).endpoints["質問"]
+    assert endpoint.secret == "秘密"
+    assert "秘密" not in repr(endpoint)
+    assert "秘密" not in str(endpoint.settings)
+
+
+def test_a_fingerprint_ignores_secrets_limits_prices_and_spelling():
+    changed = (
+        NEW.replace("sk-1", "sk-2").replace("OpenAI", "openai").replace("calls: 2", "calls: 9")
+        + "    price: {input_usd_per_million_tokens: 1}\n    limits: {rpm: 3}\n"
+    )
+    first, second = (parse(text, {}).endpoints["質問"] for text in (NEW, changed))
+    assert first.fingerprint == second.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("gpt-4o", "gpt-4o-mini"),
+        ("openai_api_key: sk-1", "openai_api_key: sk-1, openai_api_base: http://elsewhere/v1"),
+        ("    limit:", "    params: {temperature: 0.3}\n    limit:"),
+    ],
+)
+def test_a_fingerprint_changes_with_model_address_and_default_parameters(old, new):
+    before, after = (parse(text, {}).endpoints["質問"] for text in (NEW, NEW.replace(old, new)))
+    assert before.fingerprint != after.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "words"),
+    [
+        (
+            "endpoints:\n  - name: a\n    endpoint_typ: llm/v1/chat\n    model: {provider: echo}",
+            3,
+            5,
+            "did you mean `endpoint_type`?",
+        ),
+        ("endpoint:\n  - name: a\n", 1, 1, "did you mean `endpoints`?"),
+        (
+            (
+                "endpoints:\n- name: a\n  endpoint_type: llm/v1/chat\n  model:\n"
+                "    provider: openai\n    config:\n      openai_api_kye: $X\n"
+            ),
+            7,
+            7,
+            "openai_api_kye",
+        ),
+        (
+            "endpoints:\n- {name: a, endpoint_type: llm/v1/chat, model: {provider: opnai}}",
+            2,
+            49,
+            "did you mean `openai`?",
+        ),
+        ("endpoints:\n- name: a\n  name: b\n", 3, 3, "twice"),
+        ("endpoints:\n- name: a\n  model: {provider: echo}\n", 2, 3, "`endpoint_type` is missing"),
+        (
+            (
+                "endpoints:\n- {name: a, endpoint_type: llm/v1/chat, model: {provider: chaos,"
+                " config: {rates: {reset: 0.9, hang: 0.9}}}}"
+            ),
+            2,
+            75,
+            "more than 1",
+        ),
+    ],
+)
+def test_mistakes_are_shown_with_line_column_and_the_nearest_known_word(text, line, column, words):
+    with pytest.raises(ConfigError) as caught:
+        parse(text, {})
+    assert (caught.value.line, caught.value.column) == (line, column)
+    assert words in str(caught.value)
+    assert text.splitlines()[line - 1] in str(caught.value)
+
+
+def test_wrong_indentation_is_shown_with_the_mend():
+    text = "routes:\n  - name: completions\n  route_type: llm/v1/completions\n"
+    with pytest.raises(ConfigError, match="indent this line as far as") as caught:
+        parse(text, {})
+    assert caught.value.line == 3
+
+
+def test_traffic_must_add_up_and_lead_somewhere():
+    text = f"""
+endpoints: [{ECHO % "alpha"}]
+routes: [{{name: s, task_type: llm/v1/chat, destinations: [{{name: %s, traffic_percentage: %d}}]}}]
+"""
+    with pytest.raises(ConfigError, match="add up to 90"):
+        parse(text % ("alpha", 90), {})
+    with pytest.raises(ConfigError, match="did you mean `alpha`"):
+        parse(text % ("alhpa", 100), {})
+
+
+def test_a_provider_that_is_known_but_not_spoken_loads_and_says_so():
+    text = NEW.replace("OpenAI", "anthropic").replace("openai_api_key", "anthropic_api_key")
+    endpoint = parse(text, {}).endpoints["質問"]
+    assert endpoint.wire is Wire.ABSENT
+    assert "anthropic" in (endpoint.unavailable or "")
+
+
+def test_a_password_in_an_address_is_refused():
+    text = NEW.replace("sk-1", "sk-1, openai_api_base: 'http://u:p@host/v1'")
+    with pytest.raises(ConfigError, match="must not carry a user"):
+        parse(text, {})
