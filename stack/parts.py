@@ -34,7 +34,9 @@ def api(environ: Mapping[str, str], url: str) -> Program:
         name="api",
         argv=(sys.executable, "-m", "api.main"),
         environ=environ,
-        after=("migrations",),
+        # Loading it takes longer than migrating, and it asks nothing of the schema meanwhile.
+        after=("postgres", "valkey"),
+        ready_with=("migrations",),
         ready=answering(f"{url}/ready"),
     )
 

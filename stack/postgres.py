@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from dataclasses import dataclass
@@ -22,9 +23,10 @@ ROLE = "hikaku"
 """Owner of the cluster; only processes that may enter the socket directory can connect."""
 DATABASES = ("hikaku", "mlflow")
 _NOBODY = 65534
-"""User that runs Postgres where root can make no user namespace."""
-_USERNS = ("unshare", "-U", "--map-user=1000", "--map-group=1000")
-"""Postgres refuses to run as root; in this namespace root is user 1000, and files stay root's."""
+"""The user of no rights, on every Linux: initdb wants one that has an entry in passwd."""
+_PASS_THROUGH = 0o011
+_USERNS = ("unshare", "-U", f"--map-user={_NOBODY}", f"--map-group={_NOBODY}")
+"""Postgres refuses to run as root; in this namespace root is nobody, and files stay root's."""
 _CONNECT_SECONDS = 2
 
 
@@ -52,11 +54,13 @@ class Postgres:
         """Make the cluster when there is none yet; under a second.
 
         Raises:
-            StackError: initdb failed; the message holds what it said.
+            StackError: initdb failed, and the message holds what it said; or the user who has to
+                run Postgres cannot reach the directory.
         """
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _give(self.directory, self._uid)
-        _give(self.sockets, self._uid)
+        if self._uid is not None:
+            _let_in(self.directory, self._uid)
+            os.chown(self.sockets, self._uid, self._uid)
         if self.cluster.exists():
             return
         unfinished = self.cluster.with_name("cluster.new")
@@ -214,6 +218,14 @@ def _copy_binaries(installed: Path, target: Path) -> None:
     unfinished.rename(target)
 
 
-def _give(directory: Path, uid: int | None) -> None:
-    if uid is not None:
-        os.chown(directory, uid, uid)
+def _let_in(directory: Path, uid: int) -> None:
+    """Make the directory the user's, and the folder around it one that may be passed through."""
+    os.chown(directory, uid, uid)
+    parents = directory.absolute().parents
+    parents[0].chmod(parents[0].stat().st_mode | _PASS_THROUGH)
+    closed = [str(folder) for folder in parents if not folder.stat().st_mode & stat.S_IXOTH]
+    if closed:
+        raise StackError(
+            f"Postgres refuses to run as root, and no other user may pass through {closed[0]}: "
+            "run as an ordinary user, or name a folder such as /var/lib/hikaku with --data-dir"
+        )

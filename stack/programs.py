@@ -34,6 +34,8 @@ class Program:
     """User and group to become; only root can ask for another than its own."""
     after: tuple[str, ...] = ()
     """Programs that must be ready (or done, if they run once) before this one starts."""
+    ready_with: tuple[str, ...] = ()
+    """Programs it may start beside, but is not ready without."""
     ready: Callable[[], bool] | None = None
     """Asked until it says yes, in well under a second each time; None means ready at once."""
     runs_once: bool = False

@@ -162,7 +162,7 @@ class Supervisor:
                     child.restarts += 1
                     self._start(child)
             case State.STARTING:
-                if not self._noticed_end(child) and _says_ready(child.program):
+                if not self._noticed_end(child) and self._says_ready(child.program):
                     self._become(child, State.READY, Happening.READY)
             case State.READY:
                 self._noticed_end(child)
@@ -173,6 +173,11 @@ class Supervisor:
         # A program that this stack does not run is somebody else's, and there already.
         child = self._children.get(name)
         return child is None or child.state in {State.READY, State.DONE}
+
+    def _says_ready(self, program: Program) -> bool:
+        if program.runs_once or not all(self._is_ready(name) for name in program.ready_with):
+            return False
+        return program.ready is None or program.ready()
 
     def _start(self, child: _Child) -> None:
         log = self._logs / f"{child.program.name}.log" if self._logs else None
@@ -262,12 +267,6 @@ class Supervisor:
         child.state = State.STOPPED
         name = child.program.name
         self._tell(Event(what=Happening.STOPPED, name=name, pid=pid, status=status))
-
-
-def _says_ready(program: Program) -> bool:
-    if program.runs_once:
-        return False
-    return program.ready is None or program.ready()
 
 
 def _on_signals(stop: Callable[[], None]) -> dict[int, _Handler]:
