@@ -108,11 +108,7 @@ def _name(snapshot: Snapshot) -> str:
 def _prompt(session: Session, ref: PromptRef) -> SnapshotPrompt:
     if ref.id is not None or ref.name is not None:
         return _stored_prompt(session, ref)
-    if ref.messages is not None:
-        given = [(message.role, message.content) for message in ref.messages]
-        template = templates.parse(given)
-    else:
-        template = templates.parse([("user", ref.template or "")])
+    template = _parsed(ref)
     return SnapshotPrompt(
         id=None,
         name=None,
@@ -120,6 +116,21 @@ def _prompt(session: Session, ref: PromptRef) -> SnapshotPrompt:
         messages=tuple({"role": m.role, "content": m.content} for m in template.messages),
         variables=template.variables,
     )
+
+
+def _parsed(ref: PromptRef) -> templates.Template:
+    given = [(message.role, message.content) for message in ref.messages or ()]
+    try:
+        return templates.parse(given or [("user", ref.template or "")])
+    except InvalidInput as error:
+        faults = [
+            Fault(
+                pointer=f"/prompt{fault.pointer}" if given else "/prompt/template",
+                message=fault.message,
+            )
+            for fault in error.faults
+        ]
+        raise InvalidInput(str(error), faults=faults) from error
 
 
 def _stored_prompt(session: Session, ref: PromptRef) -> SnapshotPrompt:
