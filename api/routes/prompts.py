@@ -25,6 +25,7 @@ from api.wire import (
     shown,
 )
 from hikaku import templates
+from hikaku.errors import Fault, InvalidInput
 from hikaku.specs import Closed, Message
 from hikaku.storage import prompts
 from hikaku.storage.idempotency import Answer
@@ -87,7 +88,7 @@ class Prompt(Out):
 )
 def add_prompt(new: NewPrompt, context: ContextDep, once: OnceDep) -> JSONResponse:
     """Stores the next version under the name. `{{variables}}` are columns of the rows."""
-    template = templates.parse(new.pairs)
+    template = _parsed(new)
     with context.sessions.begin() as session:
         first = once.recall(session)
         if first is None:
@@ -118,6 +119,16 @@ def read_prompt(prompt_id: PromptId, context: ContextDep) -> Prompt:
     """Gives one version."""
     with context.sessions() as session:
         return _out(prompts.get(session, prompt_id))
+
+
+def _parsed(new: NewPrompt) -> templates.Template:
+    try:
+        return templates.parse(new.pairs)
+    except InvalidInput as error:
+        if new.messages is not None:
+            raise
+        faults = [Fault(pointer="/template", message=fault.message) for fault in error.faults]
+        raise InvalidInput(str(error), faults=faults) from error
 
 
 def _out(stored: StoredPrompt) -> Prompt:
