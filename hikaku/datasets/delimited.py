@@ -69,7 +69,7 @@ class _Lines:
         self.size = 0
 
 
-class _LongRecord(Exception):  # noqa: N818 - never leaves this module
+class _LongRecord(Exception):
     """A record went on for longer than a row may."""
 
 

@@ -22,7 +22,7 @@ def cells(shard: PlannedShard) -> list[tuple[int, int, int]]:
     slots=st.integers(1, 64),
 )
 def test_every_cell_lies_in_exactly_one_shard(n_rows, n_endpoints, repeats, slots):
-    n_rows = min(n_rows, 20_000 // repeats)
+    n_rows = min(n_rows, 4_000 // repeats)
     shards = plan(n_rows, n_endpoints, repeats, slots=slots)
     counts = Counter(cell for shard in shards for cell in cells(shard))
     assert set(counts) == set(product(range(n_endpoints), range(n_rows), range(repeats)))
