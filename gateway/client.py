@@ -125,6 +125,7 @@ class Gateway:
         Raises:
             GatewayError: After the last attempt; its `outcome` says what kind of failure.
         """
+        _check_text(request.messages)
         line = self._resolve(request.endpoint)
         kind = line.endpoint.endpoint_type
         if kind is EndpointType.CHAT:
@@ -303,6 +304,16 @@ def _body(line: Line, body: JSONObject) -> dict[str, JSON]:
     """The request with the endpoint's default parameters; null means "not given"."""
     given = {key: value for key, value in body.items() if value is not None}
     return {**line.endpoint.params, **given}
+
+
+def _check_text(messages: tuple[Message, ...]) -> None:
+    """Refuse half characters, which no JSON can carry."""
+    for index, message in enumerate(messages):
+        try:
+            message.content.encode("utf-8")
+        except UnicodeEncodeError as error:
+            place = f"message {index}, character {error.start}"
+            raise InvalidRequest(f"{place}: a lone surrogate is not text") from error
 
 
 def _only_prompt(messages: tuple[Message, ...]) -> str:

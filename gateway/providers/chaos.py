@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -63,30 +62,30 @@ class ChaosTransport(Transport):
 
     @override
     async def send(self, request: WireRequest) -> Reply:
-        body, key, fate = await self._received(request)
-        try:
-            await self._suffer(fate, request)
-            status, headers, answer = self._answer(body, fate)
-        except GatewayError as error:
-            self._log.write("answer", self._name, key, outcome=type(error).__name__)
-            raise
-        self._log.write("answer", self._name, key, outcome=str(fate.fault or status))
-        return Reply(status=status, headers=headers, body=answer)
+        return await self._replied(request, streamed=False)
 
     @override
     @asynccontextmanager
     async def stream(self, request: WireRequest) -> AsyncIterator[ReplyStream]:
-        body, key, fate = await self._received(request)
-        await self._suffer(fate, request)
-        status, headers, answer = self._answer(body, fate, streamed=True)
-        yield ReplyStream(status=status, headers=headers, chunks=_pieces(answer))
-        self._log.write("answer", self._name, key, outcome=str(fate.fault or status))
+        reply = await self._replied(request, streamed=True)
+        yield ReplyStream(status=reply.status, headers=reply.headers, chunks=_pieces(reply.body))
 
     @override
     async def close(self) -> None:
-        self._log.close()
+        pass
 
-    async def _received(self, request: WireRequest) -> tuple[JSONObject, str, Fate]:
+    async def _replied(self, request: WireRequest, *, streamed: bool) -> Reply:
+        body, key, fate = self._received(request)
+        try:
+            await self._suffer(fate, request)
+            reply = self._answer(body, fate, streamed=streamed)
+        except GatewayError as error:
+            self._log.write("answer", self._name, key, outcome=type(error).__name__)
+            raise
+        self._log.write("answer", self._name, key, outcome=str(fate.fault or reply.status))
+        return reply
+
+    def _received(self, request: WireRequest) -> tuple[JSONObject, str, Fate]:
         body: dict[str, Any] = msgspec.json.decode(request.body)
         digest = sha256(msgspec.json.encode([body.get("messages"), body.get("prompt")])).digest()
         self._attempts[digest] += 1
@@ -104,17 +103,18 @@ class ChaosTransport(Transport):
         if fate.fault is Fault.RESET:
             raise Unavailable("ConnectionResetError: declared by chaos")
 
-    def _answer(
-        self, body: JSONObject, fate: Fate, *, streamed: bool = False
-    ) -> tuple[int, dict[str, str], bytes]:
+    def _answer(self, body: JSONObject, fate: Fate, *, streamed: bool) -> Reply:
         if fate.fault is Fault.RATE_LIMITED:
-            return 429, self._patience(), _error("rate limited by chaos", "rate_limit_exceeded")
+            limited = _error("rate limited by chaos", "rate_limit_exceeded")
+            return Reply(status=429, headers=self._patience(), body=limited)
         if fate.fault is Fault.SERVER_ERROR:
-            return 500, {}, _error("server error by chaos", "server_error")
+            broken = _error("server error by chaos", "server_error")
+            return Reply(status=500, headers={}, body=broken)
         if fate.fault is Fault.MALFORMED:
-            return 200, {}, b"<html>chaos</html>"
+            return Reply(status=200, headers={}, body=b"<html>chaos</html>")
         answer = self._streamed(body) if streamed else self._whole(body)
-        return 200, {}, answer[: len(answer) // 2] if fate.fault is Fault.TRUNCATED else answer
+        cut = len(answer) // 2 if fate.fault is Fault.TRUNCATED else len(answer)
+        return Reply(status=200, headers={}, body=answer[:cut])
 
     def _patience(self) -> dict[str, str]:
         seconds = self._options.get("retry_after_s")
@@ -168,24 +168,21 @@ class _CallLog:
     """Lines appended with one write each, so that many processes can share the file."""
 
     def __init__(self, path: object) -> None:
-        self._file: int | None = None
-        if isinstance(path, str):
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-            self._file = os.open(Path(path), flags, 0o644)
+        self._path = path if isinstance(path, str) else None
 
     def write(self, event: str, endpoint: str, prompt: str, **more: object) -> None:
-        if self._file is None:
+        if self._path is None:
             return
         line = {
             "event": event, "at": time.time(), "pid": os.getpid(), "endpoint": endpoint,
             "prompt": prompt, **more,
         }  # fmt: skip
-        os.write(self._file, msgspec.json.encode(line) + b"\n")
-
-    def close(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        # Opened anew each time: a provider has no end at which an open file could be closed.
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(file, msgspec.json.encode(line) + b"\n")
+        finally:
+            os.close(file)
 
 
 async def _pieces(answer: bytes) -> AsyncIterator[bytes]:

@@ -257,3 +257,12 @@ async def test_leaving_a_stream_early_closes_it_and_frees_its_place():
             assert transport.open_streams == 1
             await stream.aclose()
             assert transport.open_streams == 0
+
+
+async def test_half_a_character_is_refused_before_it_is_sent():
+    made, transport = gateway(lambda _: chat_reply("x"))
+    async with made:
+        broken = (Message(role="user", content="りんご\ud83d"),)
+        with pytest.raises(InvalidRequest, match="character 3"):
+            await made.ask(ChatRequest(endpoint="chat", messages=broken))
+    assert transport.requests == []

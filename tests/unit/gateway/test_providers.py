@@ -3,6 +3,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.config import parse
 from gateway.errors import (
     AccessDenied,
     InvalidRequest,
@@ -366,3 +367,27 @@ def test_fate_is_a_function_of_seed_prompt_and_attempt():
     faults = [one.fault for one in first]
     assert 30 < faults.count(Fault.RATE_LIMITED) < 90
     assert None in faults
+
+
+async def test_old_completions_routes_ask_a_chat_model_by_chat():
+    text = """
+routes:
+  - name: %s
+    route_type: llm/v1/completions
+    model: {provider: openai, name: %s, config: {openai_api_key: k}}
+"""
+    transport = ScriptedTransport(lambda _: chat_reply(TEXT))
+    old = parse(text % ("old", "gpt-3.5-turbo"), {}).endpoints["old"]
+    answer = await bind(old, transport).complete({"prompt": TEXT, "max_tokens": 5})
+    assert answer.text == TEXT
+    assert msgspec.json.decode(answer.raw)["object"] == "text_completion"
+    assert transport.requests[0].url.endswith("/chat/completions")
+    assert transport.bodies[0]["messages"] == CHAT["messages"]
+    with pytest.raises(UnsupportedParameter, match="suffix"):
+        await bind(old, transport).complete({"prompt": TEXT, "suffix": "x"})
+
+    completed = reply(body={"choices": [{"text": TEXT, "finish_reason": "stop"}]})
+    transport = ScriptedTransport(always(completed))
+    instruct = parse(text % ("new", "gpt-3.5-turbo-instruct"), {}).endpoints["new"]
+    assert (await bind(instruct, transport).complete({"prompt": TEXT})).text == TEXT
+    assert transport.requests[0].url.endswith("/v1/completions")
