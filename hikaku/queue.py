@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 INTERACTIVE, BATCH, MAINTENANCE = "interactive", "batch", "maintenance"
 """Lanes: a worker that is free looks at the first before the second."""
 
+LANES = tuple(Lane(name) for name in (INTERACTIVE, BATCH, MAINTENANCE))
+
 RUN_SHARD = "hikaku.run_shard"
 TRACK_JOB = "hikaku.track_job"
 
@@ -47,7 +49,7 @@ def celery_app(redis_url: str) -> Celery:
         worker_send_task_events=False,
         task_create_missing_queues=False,
         task_default_queue=BATCH,
-        task_queues=[Lane(INTERACTIVE), Lane(BATCH), Lane(MAINTENANCE)],
+        task_queues=LANES,
         # The broker may be away at the start and at any time later.
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
@@ -111,15 +113,16 @@ class Queue:
         Raises:
             OSError: The broker is away.
         """
-        try:
-            with self._app.connection_for_read(heartbeat=0) as connection:
+        with self._app.connection_for_read(heartbeat=0) as connection:
+            try:
                 channel = connection.default_channel
                 return sum(
-                    channel.queue_declare(lane, passive=True).message_count
-                    for lane in (INTERACTIVE, BATCH)
+                    lane(channel).queue_declare().message_count
+                    for lane in LANES
+                    if lane.name != MAINTENANCE
                 )
-        except OperationalError as error:
-            raise ConnectionError(str(error)) from error
+            except (*connection.connection_errors, *connection.channel_errors) as error:
+                raise ConnectionError(str(error)) from error
 
     def _send(self, task: str, argument: object, lane: str, producer: object) -> None:
         self._app.send_task(task, args=(argument,), queue=lane, producer=producer, retry=False)

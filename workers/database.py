@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import psycopg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
@@ -15,6 +16,9 @@ from hikaku.storage.connection import Sessions
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+DATABASE_ERRORS = (DBAPIError, PoolTimeout, psycopg.Error)
+"""What a transaction can raise: through SQLAlchemy, through its pool, or from COPY itself."""
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 2.0
@@ -43,7 +47,7 @@ class Database:
         while True:
             try:
                 return await self.run(transaction)
-            except (DBAPIError, PoolTimeout) as error:
+            except DATABASE_ERRORS as error:
                 if not is_passing(error):
                     raise
                 log.warning("postgres is away", extra={"error": repr(error)[:300]})
@@ -59,10 +63,13 @@ class Database:
         self._threads.shutdown(wait=True)
 
 
-def is_passing(error: DBAPIError | PoolTimeout) -> bool:
+def is_passing(error: Exception) -> bool:
     """Tell whether the same transaction may succeed later: a lost connection, a restart, a race."""
-    if isinstance(error, PoolTimeout) or error.connection_invalidated:
+    if isinstance(error, PoolTimeout):
         return True
-    state = getattr(error.orig, "sqlstate", None)
-    # None: no server answered. 08 connection, 40 rolled back, 53 resources, 57 shutting down.
-    return state is None or state[:2] in {"08", "40", "53", "57"}
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(cause, "sqlstate", None)
+    if state is None:  # no server answered
+        return isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError)
+    # 08 connection, 40 rolled back, 53 resources, 57 shutting down
+    return state[:2] in {"08", "40", "53", "57"}

@@ -14,15 +14,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from hikaku.ids import new_uuid
 from hikaku.jobs import JobState
 from hikaku.storage import shards
 from hikaku.storage.shards import Claim, Held
-from workers.database import Database
+from workers.database import DATABASE_ERRORS, Database
 from workers.errors import Cancelling, Draining, Revoked
 
 log = logging.getLogger(__name__)
@@ -67,7 +65,7 @@ class Lease:
         """Give the lease up, so that what is left is reaped at once."""
         try:
             await self._database.run(lambda session: shards.leave(session, self.worker))
-        except (DBAPIError, PoolTimeout) as error:
+        except DATABASE_ERRORS as error:
             log.warning("could not leave; the lease will end", extra={"error": repr(error)[:300]})
 
     def drain(self) -> None:
@@ -122,7 +120,7 @@ class Lease:
         known = dict(self._claims)
         try:
             held = await self._database.run(self._transaction)
-        except (DBAPIError, PoolTimeout) as error:
+        except DATABASE_ERRORS as error:
             log.warning("lease not renewed", extra={"error": repr(error)[:300]})
             return False
         self._good_until = asked_at + self._lease.total_seconds()

@@ -1,14 +1,14 @@
 """The clock: sweeps and fires slots for ever, in a thread beside Celery's."""
 
 import logging
+import os
+import signal
 import threading
 from datetime import timedelta
 
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-
 from hikaku.queue import Queue
 from hikaku.storage.connection import Sessions
+from workers.database import DATABASE_ERRORS
 from workers.schedules import Endpoints, fire_due
 from workers.sweep import Sweep
 
@@ -47,7 +47,14 @@ class Ticker:
     def _run(self) -> None:
         while not self._stopping.wait(self._every):
             try:
-                self._sweep.run()
-                fire_due(self._sessions, self._queue, self._endpoints)
-            except (DBAPIError, PoolTimeout) as error:
-                log.warning("tick failed; the next one follows", extra={"error": repr(error)[:300]})
+                self._tick()
+            except BaseException:
+                log.critical("the clock stopped", exc_info=True)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def _tick(self) -> None:
+        try:
+            self._sweep.run()
+            fire_due(self._sessions, self._queue, self._endpoints)
+        except DATABASE_ERRORS as error:
+            log.warning("tick failed; the next one follows", extra={"error": repr(error)[:300]})

@@ -42,6 +42,7 @@ class Cluster:
     sessions: Sessions
     endpoints: list[dict[str, Any]]
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    killed: set[str] = field(default_factory=set)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -74,6 +75,7 @@ class Cluster:
         return process
 
     def kill(self, name: str, how: int = signal.SIGKILL) -> None:
+        self.killed.add(name)
         self.processes[name].send_signal(how)
 
     def stop(self) -> None:
@@ -114,8 +116,14 @@ class Cluster:
         while time.monotonic() < until:
             if condition():
                 return
+            self._check_alive()
             time.sleep(0.05)
         raise AssertionError(f"waited {PATIENCE:g} s for {what}\n{self.logs()}")
+
+    def _check_alive(self) -> None:
+        for name, process in self.processes.items():
+            if name not in self.killed and process.poll() is not None:
+                raise AssertionError(f"{name} died by itself\n{self.logs()}")
 
     def logs(self) -> str:
         tails = []
