@@ -62,20 +62,30 @@ def decoded(chunks: Iterator[bytes], encoding: str) -> Iterator[str]:
     Raises:
         InvalidInput: A byte is not of the encoding, or a character is NUL; names the place.
     """
-    decoder = codecs.getincrementaldecoder(encoding)()
     place = Place(1)
+    for text, error in _pieces(chunks, encoding):
+        if place == Place(1):
+            text = text.removeprefix("\ufeff")  # noqa: PLW2901 - the mark is not part of the text
+        sound, nul, _ = text.partition("\0")
+        place = place.after(sound)
+        yield sound  # before any complaint, so that faults are named in the order of the file
+        if nul:
+            raise place.refuse(_NUL)
+        if error:
+            raise place.refuse(foreign_byte(error)) from error
+
+
+def _pieces(
+    chunks: Iterator[bytes], encoding: str
+) -> Iterator[tuple[str, UnicodeDecodeError | None]]:
+    """Decode each chunk as far as it goes, with the error that stops it."""
+    decoder = codecs.getincrementaldecoder(encoding)()
     for chunk in _with_end(chunks):
         try:
-            text = decoder.decode(chunk, final=not chunk)
+            yield decoder.decode(chunk, final=not chunk), None
         except UnicodeDecodeError as error:
-            before = error.object[: error.start].decode(encoding, errors="replace")
-            raise place.after(before).refuse(foreign_byte(error)) from error
-        if place == Place(1):
-            text = text.removeprefix("\ufeff")
-        if "\0" in text:
-            raise place.after(text[: text.index("\0")]).refuse(_NUL)
-        place = place.after(text)
-        yield text
+            yield error.object[: error.start].decode(encoding), error
+            return
 
 
 _NUL = "the character NUL (U+0000) cannot be stored; remove it, or name the encoding of the file"

@@ -5,6 +5,7 @@ import io
 import json
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import repeat
 
 import pytest
@@ -19,8 +20,10 @@ from hikaku.datasets import (
     detect_encoding,
     inline_rows,
     read_rows,
+    reading,
     sniff,
 )
+from hikaku.datasets.encodings import known_encoding
 from hikaku.datasets.rows import MAX_COLUMNS, MAX_ROW_BYTES
 from hikaku.errors import InvalidInput
 
@@ -45,8 +48,23 @@ def cut(data: bytes, size: int) -> Iterator[bytes]:
     return (data[i : i + size] for i in range(0, len(data), size))
 
 
+def attempted(rows: Iterator[SourceRow]) -> list[SourceRow] | InvalidInput:
+    try:
+        return list(rows)
+    except InvalidInput as error:
+        return error
+
+
 def rows_of(data: bytes, written: str = "jsonl", *, encoding=None, size=7) -> list[SourceRow]:
-    return list(read_rows(cut(data, size), format=Format(written), encoding=encoding))
+    """Read an upload whole, and again cut into small pieces, which must make no difference."""
+    read = attempted(read_rows(iter([data]), format=Format(written), encoding=encoding))
+    codec = known_encoding(encoding, data) if encoding else detect_encoding(data)
+    pieces = attempted(reading._rows(cut(data, size), Format(written), codec))
+    if isinstance(read, list):
+        assert pieces == read
+        return read
+    assert str(pieces) == str(read) or (pieces == [] and "there are no rows" in str(read))
+    raise read
 
 
 def fault_of(data: bytes, written: str = "jsonl", **options) -> tuple[str, str]:
@@ -339,6 +357,29 @@ def test_an_endless_line_is_refused_without_being_held():
         endless = repeat(b'"' + b"x" * 99_999)
         with pytest.raises(InvalidInput):
             list(read_rows(endless, format=written, encoding="utf-8"))
+
+
+FRAGMENTS = st.lists(
+    st.sampled_from(
+        [
+            *(b'{"a":', b"1", b'"x"', b"}", b",", b"[", b"]", b"\n", b"\r", b'"', b"\\", b"\\u00"),
+            *(b" ", b"\t", b"a,b", b'""', b"\xef\xbb\xbf", b"\xff\xfe", b"\x83", b"NaN", b"\0"),
+            "語".encode(),
+        ]
+    )
+).map(b"".join)
+
+
+@pytest.mark.parametrize("written", Format)
+@given(
+    data=FRAGMENTS | st.binary(),
+    encoding=st.sampled_from([None, "utf-8", "cp932", "utf-16"]),
+    size=st.integers(1, 9),
+)
+def test_whatever_is_uploaded_is_read_or_refused(written, data, encoding, size):
+    with suppress(InvalidInput):
+        for row in rows_of(data, written, encoding=encoding, size=size):
+            assert json.loads(row.text) == row.data
 
 
 def test_rows_before_a_fault_are_yielded_first():

@@ -1,6 +1,7 @@
 import json
 import re
 import time
+from contextlib import suppress
 from decimal import Decimal
 
 import pytest
@@ -221,6 +222,13 @@ def test_a_translated_pattern_finds_in_ascii_text_what_the_pattern_finds(pattern
     except InvalidInput:
         return
     assert plain.score(text, None) == translated.score(text, None)
+
+
+@given(st.text(max_size=8))
+def test_any_text_is_a_pattern_or_refused_as_one(pattern):
+    with suppress(InvalidInput):
+        verdict = build("regex", {"pattern": pattern}).score("語 a1\n", None)
+        assert verdict.value in {0, 1}
 
 
 def test_a_bracket_that_is_never_closed_is_still_refused():

@@ -1,5 +1,6 @@
 import json
 import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -183,3 +184,12 @@ def test_names_are_letters_marks_digits_hyphen_and_underscore(text):
     if templates.is_name(text):
         assert one(f"{{{{{text}}}}}").variables == (text,)
         assert not set(text) & set(" .*{}()'\"\n")
+
+
+@given(st.text(st.sampled_from("{}｛｝ \n\t\0ab語.*-")))
+def test_any_text_is_a_template_or_refused(content):
+    with suppress(InvalidInput):
+        template = one(content)
+        blank = dict.fromkeys(template.variables, "")
+        (message,) = template.render(blank, row=0)
+        assert len(message.content) <= len(content) - 5 * len(template.variables)
