@@ -18,6 +18,7 @@ from api.frame import RequestFrame
 from api.routes import (
     cells,
     chat,
+    comparisons,
     datasets,
     documentation,
     endpoints,
@@ -38,7 +39,7 @@ from hikaku.settings import Settings
 from hikaku.storage.connection import open_engine, open_sessions
 
 _ROUTERS = (
-    health, jobs, cells, events, export, datasets, prompts, schedules, chat,
+    health, jobs, cells, events, export, comparisons, datasets, prompts, schedules, chat,
     endpoints, documentation,
 )  # fmt: skip
 

@@ -175,7 +175,7 @@ def test_a_refused_request_keeps_no_answer(client, sessions):
     assert client.post(ROUTE, json=SPEC, headers=headers).status_code == 201
 
 
-def test_work_that_fails_leaves_neither_job_nor_answer(client, sessions, context, monkeypatch):
+def test_work_that_fails_leaves_neither_job_nor_answer(client, sessions, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("killed between the work and its answer")
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -14,7 +15,7 @@ from hikaku.storage.tables import Job, JobEvent, Shard
 from tests.support.jobs import record
 
 ROUTE = "/api/v1/jobs"
-SPEC = {
+SPEC: dict[str, Any] = {
     "name": "色/テスト",
     "prompt": {"template": "{{object}}は何色ですか?"},
     "rows": [
@@ -33,7 +34,7 @@ def job(client, sessions):
     job_id = client.post(ROUTE, json=SPEC).json()["id"]
     with sessions() as session:
         found = session.execute(select(Shard.endpoint, Shard.id).where(Shard.job_id == job_id))
-        shards = {endpoint: shard for endpoint, shard in found}
+        shards = dict(list(found))
     records = [
         record(job_id, shards[0], endpoint=0, row=0),
         record(job_id, shards[0], endpoint=0, row=1, completion='@青\n"改行"', score=None),
@@ -178,3 +179,58 @@ def test_a_finished_job_has_its_mean_rate(client, sessions, job):
         row.state = "completed_with_errors"
     shown = client.get(f"{ROUTE}/{job}").json()
     assert (shown["rate_per_second"], shown["eta_seconds"]) == (2.5, None)
+
+
+def compared(client, query):
+    answer = client.get(f"/api/v1/comparisons?{query}")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_a_comparison_holds_the_endpoints_against_the_baseline(client, job):
+    found = compared(client, f"jobs={job}")
+    assert found["baseline"] == {"job": job, "endpoint": "a"}
+    assert found["confidence"] == 0.95
+    a, b = found["columns"]
+    assert (a["endpoint"], a["cells"], a["outcomes"]) == ("a", 3, {"ok": 2, "timeout": 1})
+    # One of three planned cells has a value: the failed and the unscored one are no zeros.
+    assert (a["scores"]["hit"]["n"], a["scores"]["hit"]["mean"]) == (1, 1.0)
+    assert a["scores"]["hit"]["coverage"] == pytest.approx(1 / 3)
+    assert (b["scores"]["hit"]["n"], b["scores"]["hit"]["mean"]) == (2, 0.5)
+    assert a["versus_baseline"] is None
+    versus = b["versus_baseline"]["hit"]
+    assert (versus["pairs"], versus["difference"], versus["losses"]) == (1, -1.0, 1)
+    assert a["latency_ms"]["p50"] == 12.5
+    assert a["tokens"] == {"input": 14, "output": 4}
+    assert {"unfinished", "failed_cells", "unequal_coverage"} <= {
+        w["code"] for w in found["warnings"]
+    }
+
+
+def test_a_comparison_takes_any_baseline_and_several_jobs(client, job):
+    other = client.post(ROUTE, json=SPEC).json()["id"]
+    found = compared(client, f"jobs={job},{other}&baseline={other}:b&confidence=0.9")
+    assert found["baseline"] == {"job": other, "endpoint": "b"}
+    assert [(c["job"], c["endpoint"]) for c in found["columns"]] == [
+        (job, "a"), (job, "b"), (other, "a"), (other, "b"),
+    ]  # fmt: skip
+    assert compared(client, f"jobs={job}&baseline=b")["baseline"]["endpoint"] == "b"
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "pointer"),
+    [
+        ("", 422, "query jobs"),
+        ("jobs=,", 422, "query jobs"),
+        ("jobs=x", 404, None),
+        ("jobs=a%00b", 404, None),
+        ("jobs=job_01kbd2m6v1e0g8x3h5t7q9wz4c", 404, None),
+        ("jobs={job}&baseline=z", 422, "query baseline"),
+        ("jobs={job}&confidence=1.5", 422, "query confidence"),
+        ("jobs={job}&confidence=nan", 422, "query confidence"),
+    ],
+)
+def test_a_comparison_of_nothing_is_refused(client, job, query, status, pointer):
+    answer = client.get(f"/api/v1/comparisons?{query.format(job=job)}")
+    assert answer.status_code == status, answer.text
+    assert pointer is None or answer.json()["errors"][0]["pointer"] == pointer
