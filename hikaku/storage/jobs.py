@@ -349,7 +349,9 @@ def queue_depth(session: Session) -> QueueDepth:
     return QueueDepth(
         queued_shards=counts.get(ShardState.QUEUED, 0),
         running_shards=counts.get(ShardState.RUNNING, 0),
-        workers=tuple((host, pid) for host, pid in session.execute(alive.order_by(Worker.started_at))),
+        workers=tuple(
+            (host, pid) for host, pid in session.execute(alive.order_by(Worker.started_at))
+        ),
     )
 
 

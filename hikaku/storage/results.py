@@ -4,18 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
-import numpy as np
-from sqlalchemy import ColumnElement, Select, and_, func, select, tuple_
+from sqlalchemy import Select, and_, select, tuple_
 from sqlalchemy.orm import Session
 
-from hikaku.comparison import ColumnScores, RowScores, average_repeats
 from hikaku.jobs import Outcome
-from hikaku.specs import SnapshotScorer
-from hikaku.statistics import Scores
-from hikaku.storage import jobs
-from hikaku.storage.jobs import EndpointProgress
 from hikaku.storage.tables import CellResult, DatasetRow, Job, Score
 
 PAGE = 1_000
@@ -172,98 +166,3 @@ def _read(
         recorded_at=result.recorded_at,
         scores=scores.get(key, ()),
     )
-
-
-def column_scores(session: Session, job: Job) -> list[ColumnScores]:
-    """Read what a comparison needs of a job: one column per endpoint, in the job's order.
-
-    Holds one number per cell and scorer, never a completion.
-    """
-    snapshot = jobs.snapshot(job)
-    progress = jobs.progress(session, [job.id]).get(job.id, jobs.Progress())
-    keys = _row_keys(session, job)
-    n_cells = len(keys) * snapshot.repeats
-    return [
-        ColumnScores(
-            job=job.id,
-            endpoint=endpoint.name,
-            model=endpoint.model,
-            dataset=snapshot.dataset.fingerprint,
-            row_keys=keys,
-            n_cells=n_cells,
-            outcomes=progress.endpoints[position].counts if position in progress.endpoints else {},
-            scores={
-                scorer.name: _row_scores(session, job, scorer, position, number, len(keys))
-                for number, scorer in enumerate(snapshot.scorers)
-            },
-            latencies_ms=_latencies(session, job, position),
-            **_tokens(session, job, position),
-            cost_usd=_cost(progress.endpoints.get(position)),
-        )
-        for position, endpoint in enumerate(snapshot.endpoints)
-    ]
-
-
-def _row_keys(session: Session, job: Job) -> list[str]:
-    statement = (
-        select(DatasetRow.key)
-        .where(DatasetRow.bucket == job.bucket, DatasetRow.revision_id == job.revision_id)
-        .order_by(DatasetRow.row)
-    )
-    return list(session.scalars(statement))
-
-
-def _row_scores(
-    session: Session, job: Job, scorer: SnapshotScorer, endpoint: int, number: int, n_rows: int
-) -> RowScores:
-    statement = select(Score.row, Score.value).where(
-        Score.bucket == job.bucket,
-        Score.job_id == job.id,
-        Score.scorer == number,
-        Score.endpoint == endpoint,
-    )
-    scored = ((row, value) for row, value in session.execute(statement))
-    means, n_scored = average_repeats(n_rows, scored)
-    return RowScores(
-        type=scorer.type,
-        version=scorer.version,
-        options=scorer.options,
-        target=scorer.target,
-        means=means,
-        n_scored=n_scored,
-    )
-
-
-def _answered(job: Job, endpoint: int) -> ColumnElement[bool]:
-    return and_(
-        CellResult.bucket == job.bucket,
-        CellResult.job_id == job.id,
-        CellResult.endpoint == endpoint,
-        CellResult.outcome.in_([outcome for outcome in Outcome if outcome.is_answered]),
-    )
-
-
-def _latencies(session: Session, job: Job, endpoint: int) -> Scores:
-    statement = select(CellResult.latency_ms).where(
-        _answered(job, endpoint), CellResult.latency_ms.is_not(None)
-    )
-    return np.fromiter(session.scalars(statement), dtype=np.float64)
-
-
-class _Tokens(TypedDict):
-    input_tokens: int | None
-    output_tokens: int | None
-
-
-def _tokens(session: Session, job: Job, endpoint: int) -> _Tokens:
-    """Sum the tokens of the answers; None where no answer reported any."""
-    statement = select(func.sum(CellResult.input_tokens), func.sum(CellResult.output_tokens))
-    given, made = session.execute(statement.where(_answered(job, endpoint))).one()
-    return {"input_tokens": given, "output_tokens": made}
-
-
-def _cost(progress: EndpointProgress | None) -> Decimal | None:
-    """Give the cost of all calls; None as soon as the price of one is not known."""
-    if progress is None or progress.cost_unknown_calls:
-        return None
-    return progress.cost_usd
