@@ -40,6 +40,7 @@ from gateway.types import (
 )
 
 Ask = Callable[[Provider], Awaitable[Answer]]
+_NO_USAGE = Usage()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,40 +258,52 @@ class Gateway:
         await self._sleep(pause.total_seconds())
 
 
-async def _attempt(provider: Provider, ask: Ask, number: int, observer: Observer | None) -> Timed:
-    """One call, reported to the observer however it ends."""
-    if observer is None:
-        begun = time.perf_counter()
-        answer = await ask(provider)
-        return Timed(answer=answer, latency=timedelta(seconds=time.perf_counter() - begun))
-    observer.sending(number)
-    started_at, begun = datetime.now(UTC), time.perf_counter()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Watch:
+    """Times one call, and tells the observer how it ended."""
 
-    def report(outcome: Outcome, error: BaseException | None, usage: Usage) -> timedelta:
-        latency = timedelta(seconds=time.perf_counter() - begun)
-        status = error.status if isinstance(error, GatewayError) else None
-        observer.ended(
-            AttemptReport(
-                number=number,
-                started_at=started_at,
+    number: int
+    observer: Observer | None
+    started_at: datetime
+    begun: float
+
+    @classmethod
+    def start(cls, number: int, observer: Observer | None) -> "_Watch":
+        if observer is not None:
+            observer.sending(number)
+        now, begun = datetime.now(UTC), time.perf_counter()
+        return cls(number=number, observer=observer, started_at=now, begun=begun)
+
+    def end(
+        self, outcome: Outcome, *, error: BaseException | None = None, usage: Usage = _NO_USAGE
+    ) -> timedelta:
+        latency = timedelta(seconds=time.perf_counter() - self.begun)
+        if self.observer is not None:
+            report = AttemptReport(
+                number=self.number,
+                started_at=self.started_at,
                 latency=latency,
                 outcome=outcome,
-                status=status,
+                status=error.status if isinstance(error, GatewayError) else None,
                 error=str(error) or type(error).__name__ if error is not None else None,
                 usage=usage,
             )
-        )
+            self.observer.ended(report)
         return latency
 
+
+async def _attempt(provider: Provider, ask: Ask, number: int, observer: Observer | None) -> Timed:
+    """One call, reported to the observer however it ends."""
+    watch = _Watch.start(number, observer)
     try:
         answer = await ask(provider)
     except GatewayError as error:
-        report(error.outcome, error, Usage())
+        watch.end(error.outcome, error=error)
         raise
     except BaseException as error:  # Cancelled, or a fault of ours: the call was made all the same.
-        report(Outcome.PROVIDER_ERROR, error, Usage())
+        watch.end(Outcome.PROVIDER_ERROR, error=error)
         raise
-    return Timed(answer=answer, latency=report(answer.outcome, None, answer.usage))
+    return Timed(answer=answer, latency=watch.end(answer.outcome, usage=answer.usage))
 
 
 def _usable(line: Line) -> Provider:

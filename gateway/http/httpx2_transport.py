@@ -1,7 +1,8 @@
 """httpx2 at the seam, both ways: an httpx2 client as our transport, ours as an httpx2 transport."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextvars import ContextVar
 
 import httpx2
 from typing_extensions import override
@@ -52,6 +53,10 @@ class Httpx2Transport(Transport):
         await self._client.aclose()
 
 
+REPLY_HEADERS: ContextVar[Mapping[str, str]] = ContextVar("REPLY_HEADERS")
+"""Headers of the last whole reply that `OverTransport` gave in this task; SDKs hide them."""
+
+
 class OverTransport(httpx2.AsyncBaseTransport):
     """Our transport under an httpx2 client, for SDKs that bring one.
 
@@ -80,6 +85,7 @@ class OverTransport(httpx2.AsyncBaseTransport):
             return await self._open(ours)
         reply = await self._transport.send(ours)
         check(reply.status, reply.headers, reply.body)
+        REPLY_HEADERS.set(reply.headers)
         return httpx2.Response(reply.status, headers=_kept(reply.headers), content=reply.body)
 
     async def _open(self, request: WireRequest) -> httpx2.Response:
@@ -108,10 +114,9 @@ _OURS = frozenset(
 )
 
 
-def _kept(headers: object) -> dict[str, str]:
-    items = getattr(headers, "items", dict[str, str]().items)()
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
     gone = {"content-length", "transfer-encoding", "content-encoding"}
-    return {str(k): str(v) for k, v in items if str(k).lower() not in gone}
+    return {k: v for k, v in headers.items() if k.lower() not in gone}
 
 
 class _Stream(httpx2.AsyncByteStream):

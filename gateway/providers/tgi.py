@@ -27,7 +27,7 @@ from gateway.errors import (
 )
 from gateway.http import Transport
 from gateway.http.failures import event_failure
-from gateway.http.httpx2_transport import OverTransport
+from gateway.http.httpx2_transport import REPLY_HEADERS, OverTransport
 from gateway.providers import dialect
 from gateway.providers.parrot import messages_of, prompt_of, wants_usage
 from gateway.providers.provider import Abilities, Provider
@@ -99,7 +99,7 @@ class TgiProvider(Abilities, Provider):
         raw = dialect.text_body(
             text,
             finish_reason=dialect.finish_word(details.finish_reason),
-            usage=Usage(output_tokens=details.generated_tokens),
+            usage=Usage(input_tokens=_heard(), output_tokens=details.generated_tokens),
             model=self._model,
         )
         return dialect.text_answer(raw)
@@ -208,6 +208,12 @@ def _chunk(chunk: object) -> bytes:
     for choice in body["choices"]:
         choice["finish_reason"] = dialect.finish_word(choice["finish_reason"])
     return msgspec.json.encode({"object": "chat.completion.chunk"} | body)
+
+
+def _heard() -> int | None:
+    """Tokens of the prompt, which a native answer tells in a header only."""
+    count = REPLY_HEADERS.get({}).get("x-prompt-tokens", "")
+    return int(count) if count.isdecimal() else None
 
 
 def _without_stop(text: str, stops: list[str]) -> str:

@@ -5,6 +5,7 @@ import gc
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 
@@ -24,6 +25,7 @@ from gateway.errors import (
 from gateway.http import AiohttpTransport, Transport, WireRequest, call, streaming
 from gateway.http.httpx2_transport import Httpx2Transport
 from gateway.types import ChatRequest, Message
+from tests.support.gateway_server import serving
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 BODY = "赤です。👩‍👩‍👧".encode()
@@ -215,3 +217,33 @@ endpoints:
         await asyncio.sleep(0.1)
         gc.collect()  # An unclosed connection warns here, and warnings are errors.
         assert len(asyncio.all_tasks()) <= before + 1
+
+
+async def test_a_client_that_leaves_in_mid_stream_cuts_the_call_to_the_model(tmp_path: Path):
+    noticed = asyncio.Event()
+    chunk = b'data: {"choices":[{"index":0,"delta":{"content":"\xe8\xb5\xa4"}}]}\n\n'
+
+    async def talking(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        writer.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+        if await reader.read(1) == b"":
+            noticed.set()
+        raise ConnectionError
+
+    async with upstream(talking) as url:
+        config = tmp_path / "gateway.yaml"
+        model = f"{{provider: vllm, name: m, config: {{api_base: '{url}'}}}}"
+        entry = f"{{name: m, endpoint_type: llm/v1/chat, model: {model}}}"
+        config.write_text(f"endpoints: [{entry}]", encoding="utf-8")
+        started = serving(config)
+        gateway = await asyncio.to_thread(started.__enter__)
+        try:
+            async with httpx2.AsyncClient(trust_env=False) as client:
+                body = {"model": "m", "messages": [], "stream": True}
+                address = f"{gateway}/v1/chat/completions"
+                async with client.stream("POST", address, json=body) as reply:
+                    assert "赤" in await anext(reply.aiter_text())
+                    assert not noticed.is_set()
+            await asyncio.wait_for(noticed.wait(), 5)
+        finally:
+            await asyncio.to_thread(started.__exit__, None, None, None)

@@ -160,7 +160,7 @@ def tgi_chat(text: str, finish_reason: str = "stop") -> Reply:
 
 def generated(text: str, finish_reason: str = "eos_token") -> Reply:
     details = {"finish_reason": finish_reason, "generated_tokens": 4, "prefill": [], "tokens": []}
-    return reply(body=[{"generated_text": text, "details": details}])
+    return reply(body=[{"generated_text": text, "details": details}], x_prompt_tokens="11")
 
 
 async def test_tgi_chats_by_its_messages_api_without_anybodys_hugging_face_token(monkeypatch):
@@ -186,7 +186,7 @@ async def test_tgi_completes_natively_with_the_temperature_it_was_given():
     provider, transport = bound("tgi", lambda _: generated(TEXT), "llm/v1/completions", **TGI)
     answer = await provider.complete({"prompt": TEXT, "temperature": 0.7, "max_tokens": 5})
     assert (answer.text, answer.finish_reason) == (TEXT, "stop")
-    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (None, 4)
+    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (11, 4)
     parameters: Any = transport.bodies[0]["parameters"]
     assert transport.bodies[0]["inputs"] == TEXT
     assert parameters["temperature"] == 0.7
@@ -289,6 +289,19 @@ async def test_an_overload_inside_a_tgi_stream_is_a_rate_limit():
         with pytest.raises(RateLimited):
             [chunk async for chunk in opened]
         assert transport.open_streams == 0
+
+
+async def test_leaving_a_tgi_stream_early_closes_it():
+    token = {"index": 1, "token": _token(1, "赤"), "generated_text": None, "details": None}
+    body = sse(*[token] * 50, done=False)
+    provider, transport = bound(
+        "tgi", always(Reply(status=200, headers={}, body=body)), "llm/v1/completions", cut=9, **TGI
+    )
+    stream = provider.stream_complete({"prompt": "q"})
+    await anext(stream)
+    assert transport.open_streams == 1
+    await stream.aclose()
+    assert transport.open_streams == 0
 
 
 # A model behind `mlflow models serve`.
