@@ -1,6 +1,6 @@
 """The gateway configuration a stack starts with when the user has none."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -8,7 +8,7 @@ import yaml
 from stack.models.registry import Model
 
 _HEAD = """\
-# Written by `hikaku up`, and written anew at its next start.
+# Written when Hikaku starts on this machine, and written anew at its next start.
 # To change it, copy it to ./gateway.yaml (beside the folder of the stack) and edit that.
 """
 _CONCURRENCY = 4
@@ -17,21 +17,27 @@ _CONCURRENCY = 4
 
 def write_endpoints(path: Path, models: Sequence[Model], models_url: str | None) -> None:
     """Write endpoints for the local models, one that echoes and one with declared faults."""
-    local = [_local(model, models_url) for model in models] if models_url else []
+    served = {model.id: f"{models_url}/{model.id}" for model in models} if models_url else {}
+    write_tgi_endpoints(path, served)
+
+
+def write_tgi_endpoints(path: Path, served: Mapping[str, str]) -> None:
+    """Write endpoints for models behind TGI's wire, by name, and the two that need no model."""
+    local = [_tgi(name, url) for name, url in served.items()]
     document = {"endpoints": [*local, _echo(), _chaos()]}
     text = _HEAD + yaml.safe_dump(document, allow_unicode=True, sort_keys=False)
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")
 
 
-def _local(model: Model, models_url: str) -> dict[str, object]:
+def _tgi(name: str, url: str) -> dict[str, object]:
     return {
-        "name": model.id,
+        "name": name,
         "endpoint_type": "llm/v1/chat",
         "model": {
             "provider": "huggingface-text-generation-inference",
-            "name": model.id,
-            "config": {"hf_server_url": f"{models_url}/{model.id}"},
+            "name": name,
+            "config": {"hf_server_url": url},
         },
         "limits": {"concurrency": _CONCURRENCY},
     }

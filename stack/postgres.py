@@ -13,15 +13,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
-from psycopg import sql
 
+from stack.databases import DATABASES, create_missing
 from stack.errors import StackError
 from stack.programs import Program, kill, spawn, stop
 from stack.runtime import socket_directory
 
 ROLE = "hikaku"
 """Owner of the cluster; only processes that may enter the socket directory can connect."""
-DATABASES = ("hikaku", "mlflow")
 _NOBODY = 65534
 """The user of no rights, on every Linux: initdb wants one that has an entry in passwd."""
 _PASS_THROUGH = 0o011
@@ -100,7 +99,7 @@ class Postgres:
             with psycopg.connect(
                 self.url("postgres"), autocommit=True, connect_timeout=_CONNECT_SECONDS
             ) as connection:
-                _create_missing(connection)
+                create_missing(connection)
         except psycopg.OperationalError:
             return False
         return True
@@ -181,13 +180,6 @@ class EmbeddedPostgres:
         if self._process is not None:
             kill(self._process)
             self._process = None
-
-
-def _create_missing(connection: psycopg.Connection) -> None:
-    there = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
-    for name in DATABASES:
-        if name not in there:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
 
 @cache

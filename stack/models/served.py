@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -150,8 +150,9 @@ class ServedModel:
         clock.began = time.perf_counter()
         self.counts.computing += 1
         try:
-            async for piece in llama.generate(prompt, sampling, max_tokens=max_tokens):
-                yield piece
+            async with aclosing(llama.generate(prompt, sampling, max_tokens=max_tokens)) as pieces:
+                async for piece in pieces:
+                    yield piece
         finally:
             clock.ended = time.perf_counter()
             self.counts.computing -= 1
