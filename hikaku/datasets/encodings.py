@@ -63,10 +63,10 @@ def decoded(chunks: Iterator[bytes], encoding: str) -> Iterator[str]:
         InvalidInput: A byte is not of the encoding, or a character is NUL; names the place.
     """
     place = Place(1)
+    mark = "\ufeff"
     for text, error in _pieces(chunks, encoding):
-        if place == Place(1):
-            text = text.removeprefix("\ufeff")  # noqa: PLW2901 - the mark is not part of the text
-        sound, nul, _ = text.partition("\0")
+        sound, nul, _ = text.removeprefix(mark).partition("\0")
+        mark = "" if text else mark
         place = place.after(sound)
         yield sound  # before any complaint, so that faults are named in the order of the file
         if nul:
