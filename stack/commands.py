@@ -50,7 +50,9 @@ def _plainly(command: Callable[_P, _R]) -> Callable[_P, _R]:
 
 @click.command()
 @data_dir
-@click.option("--port", type=click.IntRange(1, 65_535), help="Port of the API.")
+@click.option(
+    "--port", type=click.IntRange(1, 65_535), envvar="HIKAKU_PORT", help="Port of the API."
+)
 @click.option("--workers", type=click.IntRange(0, 256), help="Worker processes; one a core.")
 @click.option(
     "--without",

@@ -1,7 +1,7 @@
 """What one stack is made of: choices in, addresses and programs out."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -103,9 +103,7 @@ def make_plan(folder: Folder, choices: Choices, ports: Ports) -> Plan:
         urls["mlflow"] = choices.outside[_MLFLOW]
     database_url = choices.outside.get(_DATABASE) or postgres.url()
     redis_url = choices.outside.get(_REDIS) or valkey.broker_url
-    gateway_config = choices.gateway_config or folder.path / "gateway.yaml"
-    if choices.gateway_config is None:
-        write_endpoints(gateway_config, list(MODELS.values()), urls.get("models"))
+    gateway_config = _gateway_config(folder, choices, urls)
     environ = parts.import_path() | {
         _DATABASE: database_url,
         _REDIS: redis_url,
@@ -115,18 +113,11 @@ def make_plan(folder: Folder, choices: Choices, ports: Ports) -> Plan:
     }
     if "mlflow" in urls:
         environ[_MLFLOW] = urls["mlflow"]
-    programs: list[Program] = []
-    if choices.runs("postgres"):
-        postgres.prepare()
-        programs.append(postgres.program())
-    if choices.runs("valkey"):
-        programs.append(valkey.program())
-    programs += own_programs(choices.workers, environ, urls["api"])
-    if choices.runs("models"):
-        programs.append(parts.models(taken["models"], environ))
-    if choices.runs("mlflow"):
-        backend = _mlflow_backend(folder, postgres if choices.runs("postgres") else None)
-        programs.append(parts.mlflow(taken["mlflow"], backend, folder.path / "mlflow"))
+    programs = [
+        *_services(choices, postgres, valkey),
+        *own_programs(choices.workers, environ, urls["api"]),
+        *_companions(folder, choices, postgres, taken, environ),
+    ]
     return Plan(
         programs=tuple(programs),
         urls=urls,
@@ -144,6 +135,39 @@ def own_programs(workers: int, environ: Mapping[str, str], api_url: str) -> list
         *(parts.worker(environ, number) for number in range(1, workers + 1)),
         parts.scheduler(environ),
     ]
+
+
+def _services(choices: Choices, postgres: Postgres, valkey: Valkey) -> Iterator[Program]:
+    """What everything else stands on."""
+    if choices.runs("postgres"):
+        postgres.prepare()
+        yield postgres.program()
+    if choices.runs("valkey"):
+        yield valkey.program()
+
+
+def _companions(
+    folder: Folder,
+    choices: Choices,
+    postgres: Postgres,
+    taken: Mapping[str, int],
+    environ: Mapping[str, str],
+) -> Iterator[Program]:
+    """What the product works without, for a while."""
+    if choices.runs("models"):
+        yield parts.models(taken["models"], environ)
+    if choices.runs("mlflow"):
+        backend = _mlflow_backend(folder, postgres if choices.runs("postgres") else None)
+        yield parts.mlflow(taken["mlflow"], backend, folder.path / "mlflow")
+
+
+def _gateway_config(folder: Folder, choices: Choices, urls: Mapping[str, str]) -> Path:
+    """The user's own file, else one of ours, written now."""
+    if choices.gateway_config is not None:
+        return choices.gateway_config
+    path = folder.path / "gateway.yaml"
+    write_endpoints(path, list(MODELS.values()), urls.get("models"))
+    return path
 
 
 def _choose_ports(folder: Folder, choices: Choices, ports: Ports) -> dict[str, int]:
