@@ -211,6 +211,28 @@ def test_endpoints_of_the_new_generation_answer_with_choices(http, prefix):
     assert "candidates" not in body
 
 
+MLFLOW = """
+import json, sys
+from mlflow.deployments import get_deploy_client
+client = get_deploy_client(sys.argv[1])
+inputs = {"messages": [{"role": "user", "content": sys.argv[2]}], "temperature": 0.0}
+answer = client.predict(endpoint="chat", inputs=inputs)
+names = [endpoint.name for endpoint in client.list_endpoints()]
+print(json.dumps([names, client.get_endpoint("chat").endpoint_type, answer["choices"][0]]))
+"""
+
+
+def test_mlflows_own_client_lists_and_predicts(url):
+    # In a process of its own: importing mlflow warns, and warnings are errors here.
+    done = subprocess.run(
+        [sys.executable, "-c", MLFLOW, url, TEXT], capture_output=True, text=True, check=True
+    )
+    names, kind, choice = json.loads(done.stdout.splitlines()[-1])
+    assert "chat" in names
+    assert kind == "llm/v1/chat"
+    assert choice["message"]["content"] == TEXT
+
+
 def test_mlflow_streams_end_with_usage_and_done(http):
     asked = {"messages": MESSAGES, "stream": True}
     answer = http.post("/endpoints/chat/invocations", json=asked)
