@@ -64,11 +64,10 @@ def scheduler(environ: Mapping[str, str]) -> Program:
 
 
 def models(port: int, environ: Mapping[str, str]) -> Program:
-    """The server of local models; it gives way to everything else on a busy machine."""
-    command = (sys.executable, "-m", "stack.models.server", "--port", str(port))
+    """The server of local models."""
     return Program(
         name="models",
-        argv=(*_giving_way(), *command),
+        argv=(sys.executable, "-m", "stack.models.server", "--port", str(port)),
         environ=environ,
         after=("api",),
         ready=answering(f"http://127.0.0.1:{port}/health"),
@@ -77,7 +76,10 @@ def models(port: int, environ: Mapping[str, str]) -> Program:
 
 
 def mlflow(port: int, backend: str, artifacts: Path) -> Program:
-    """MLflow's tracking server; starts after the API, because it takes as long as all the rest."""
+    """MLflow's tracking server; it starts after the API and gives way to everything else.
+
+    Its start takes as long as that of all the rest together.
+    """
     artifacts.mkdir(parents=True, exist_ok=True)
     return Program(
         name="mlflow",
