@@ -66,8 +66,8 @@ class Problem(HikakuError):
 
     @override
     def __str__(self) -> str:
-        lines = [f"  {fault.pointer or '/'}: {fault.message}" for fault in self.faults]
-        return "\n".join([self.message, *lines])
+        told = [fault for fault in self.faults if fault.message != self.message]
+        return "\n".join([self.message, *(f"  {fault.pointer}: {fault.message}" for fault in told)])
 
 
 class NotAllowed(Problem):

@@ -114,7 +114,12 @@ def _scores(
     table = _table(text.visible(scorer), *(line.format(confidence=confidence) for line in headers))
     for column, label in zip(answer["columns"], labels, strict=True):
         paired = (column["versus_baseline"] or {}).get(scorer)
-        versus = _versus(paired, words, is_baseline=_is_baseline(answer, column))
+        versus = _versus(
+            paired,
+            words,
+            is_baseline=_is_baseline(answer, column),
+            confidence=answer["confidence"],
+        )
         table.add_row(
             Text(label),
             *_mean(column["scores"].get(scorer), column),
@@ -134,13 +139,15 @@ def _mean(estimate: Estimate | None, column: Column) -> tuple[Text, Text]:
     return mean, share
 
 
-def _versus(paired: Paired | None, words: Words, *, is_baseline: bool) -> list[Text]:
+def _versus(
+    paired: Paired | None, words: Words, *, is_baseline: bool, confidence: float
+) -> list[Text]:
     """Difference, p value and rows won, lost and tied."""
     if is_baseline:
         return [Text(words.baseline, style="dim"), Text(), Text()]
     if paired is None or paired["difference"] is None:
         return [Text(text.UNKNOWN), Text(), Text()]
-    sign, style = _verdict(paired)
+    sign, style = _verdict(paired, confidence)
     difference = Text(f"{sign} {text.number(paired['difference'], sign=True)}", style=style)
     ends = text.interval(paired["low"], paired["high"], sign=True)
     return [
@@ -155,13 +162,14 @@ def _stacked(versus: list[Text]) -> Text:
     return Text.assemble(difference, "\np ", p_value, ", ", record) if record else difference
 
 
-def _verdict(paired: Paired) -> tuple[str, str]:
-    """What the interval says: it lies above 0, below 0, or holds it."""
-    low, high = paired["low"], paired["high"]
-    if low is not None and low > 0:
-        return "▲", "bold green"
-    if high is not None and high < 0:
-        return "▼", "bold red"
+def _verdict(paired: Paired, confidence: float) -> tuple[str, str]:
+    """Better or worse only when interval and test both say so: on few rows they may disagree."""
+    low, high, p_value = paired["low"], paired["high"], paired["p_value"]
+    if p_value is None or p_value < 1 - confidence:
+        if low is not None and low > 0:
+            return "▲", "bold green"
+        if high is not None and high < 0:
+            return "▼", "bold red"
     return "=", "bold"
 
 

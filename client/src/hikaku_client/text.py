@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 UNKNOWN = "–"
 """Stands where nothing is known; never 0."""
@@ -94,11 +95,16 @@ def money(value: str | None) -> str:
     return f"{Decimal(value).normalize():f}"
 
 
-def instant(value: str | None) -> str:
-    """Write an RFC 3339 time in the reader's own zone."""
+def instant(value: str | None, zone: str | None = None) -> str:
+    """Write an RFC 3339 time in the reader's own zone, or in the one named if it is known here."""
     if value is None:
         return UNKNOWN
-    return datetime.fromisoformat(value).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        there = ZoneInfo(zone) if zone else None
+    except (ZoneInfoNotFoundError, ValueError):
+        there = None
+    local = datetime.fromisoformat(value).astimezone(there)
+    return local.strftime("%Y-%m-%d %H:%M:%S" + (" %Z" if there else ""))
 
 
 def elapsed(start: str | None, end: str | None) -> float | None:

@@ -123,7 +123,8 @@ ENGLISH = Words(
     baseline="baseline",
     legend=(
         "[ ] is the interval. Differences are taken row by row on what both scored (W/L/T: rows"
-        " won, lost, tied). ▲ better, ▼ worse, = these rows do not tell the two apart."
+        " won, lost, tied). ▲ better, ▼ worse: the interval leaves 0 out and p is small;"
+        " = these rows do not tell the two apart."
     ),
     not_answered="Not answered, so without a score (never counted as 0):",
     nothing_scored="Nothing has a score yet: the job has no scorer, or no cell was answered.",
@@ -217,7 +218,7 @@ JAPANESE = Words(
     baseline="基準",
     legend=(
         "[ ] は信頼区間。差は両方が採点された行ごとに取ります (勝/負/分 は行数)。"
-        "▲ 改善、▼ 悪化、= この行数では優劣がつきません。"
+        "▲ 改善、▼ 悪化: 区間が 0 を含まず p 値も小さいとき。= この行数では優劣がつきません。"
     ),
     not_answered="応答がなくスコアのないセル (0 点とは数えません):",
     nothing_scored="スコアがまだありません。評価器がないか、応答したセルがありません。",

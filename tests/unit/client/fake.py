@@ -71,7 +71,9 @@ def estimate(mean: float | None, low: float | None, high: float | None, n: int =
     return {**shares, "mean": mean, "low": low, "high": high}
 
 
-def paired(difference: float, low: float, high: float, p_value: float) -> object:
+def paired(
+    difference: float, low: float | None, high: float | None, p_value: float | None
+) -> object:
     return {
         "pairs": 59,
         "difference": difference,

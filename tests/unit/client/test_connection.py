@@ -98,6 +98,14 @@ def test_a_refusal_reads_well_in_a_terminal(server, client):
     assert str(caught.value) == ("the job cannot be done\n  /endpoints/0: there is no endpoint 'a'")
 
 
+def test_a_fault_that_is_the_whole_refusal_is_told_once(server, client):
+    faults = [{"pointer": "query endpoint", "message": "there is no endpoint 'a'"}]
+    server.on("GET /jobs/j", problem(422, "there is no endpoint 'a'", errors=faults))
+    with pytest.raises(InvalidRequest) as caught:
+        client.job("j")
+    assert str(caught.value) == "there is no endpoint 'a'"
+
+
 def test_a_failure_without_a_problem_is_still_told(server, client):
     server.on("GET /jobs/j", httpx2.Response(500, text="<html>oops"))
     with pytest.raises(ServerFailed, match="HTTP 500"):

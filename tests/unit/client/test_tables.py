@@ -39,12 +39,20 @@ def test_the_baseline_is_not_held_against_itself():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "sign"),
-    [(0.01, 0.2, "▲"), (-0.2, -0.01, "▼"), (-0.1, 0.1, "="), (0.0, 0.1, "="), (None, None, "=")],
+    ("low", "high", "p_value", "sign"),
+    [
+        (0.01, 0.2, 0.03, "▲"),
+        (-0.2, -0.01, 0.03, "▼"),
+        (-0.1, 0.1, 0.03, "="),
+        (0.0, 0.1, 0.03, "="),
+        (None, None, 0.03, "="),
+        (0.01, 0.2, 0.125, "="),
+        (0.01, 0.2, None, "▲"),
+    ],
 )
-def test_a_sign_is_given_only_when_the_interval_leaves_zero_out(low, high, sign):
+def test_a_sign_is_given_only_when_interval_and_test_agree(low, high, p_value, sign):
     answer = comparison()
-    answer["columns"][1]["versus_baseline"] = {"contains": paired(0.05, low, high, 0.2)}
+    answer["columns"][1]["versus_baseline"] = {"contains": paired(0.05, low, high, p_value)}
     assert f"{sign} +0.050" in drawn(answer)
 
 

@@ -31,6 +31,7 @@ from hikaku_client.words import ENGLISH, JAPANESE, choose
         (text.money("0.012300"), "0.0123"),
         (text.money("0"), "0"),
         (text.size(2048), "2.0 KiB"),
+        (text.instant("2026-11-22T17:30:00Z", "Asia/Tokyo"), "2026-11-23 02:30:00 JST"),
     ],
 )
 def test_figures_are_written_for_people(written, expected):

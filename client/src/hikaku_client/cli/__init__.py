@@ -36,6 +36,7 @@ _REST = {
 }
 _SERVER = {
     "up": "Start everything on this machine.",
+    "down": "Stop it.",
     "status": "Show processes, ports and the queue.",
     "doctor": "Say what is missing, and how to mend it.",
     "worker": "Run workers.",

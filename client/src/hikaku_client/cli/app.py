@@ -95,12 +95,12 @@ class App:
         return consoles.messages()
 
     def print(self, *parts: "RenderableType") -> None:
-        """Show a result; outside a terminal without the blanks that fill its lines."""
+        """Show results, each on its own line; in a file without the blanks that fill lines."""
         if self.out.is_terminal:
-            self.out.print(*parts)
+            self.out.print(*parts, sep="\n")
             return
         with self.out.capture() as captured:
-            self.out.print(*parts)
+            self.out.print(*parts, sep="\n")
         for line in captured.get().splitlines():
             click.echo(line.rstrip())
 

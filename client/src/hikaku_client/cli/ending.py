@@ -35,9 +35,9 @@ def follow(app: App, job: Job, terms: Terms, *, as_json: bool, per_endpoint: boo
         click.exceptions.Exit: Always; with the code that tells how it went.
     """
     _wait(app, job, terms, per_endpoint=per_endpoint)
-    _settle(app, job)
     comparison = job.compare()
     if as_json:
+        _settle(app, job)
         app.json({"job": job.answer, "comparison": comparison.answer})
     else:
         report(app, job, comparison)
@@ -50,6 +50,7 @@ def report(app: App, job: Job, comparison: Comparison) -> None:
     app.print(comparison)
     for note in _notes(app, job):
         app.print(Padding(note, (0, 0, 0, 1)))
+    _settle(app, job)
     app.print("", where_to_look(app, job))
 
 

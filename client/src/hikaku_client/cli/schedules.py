@@ -12,7 +12,7 @@ from hikaku_client.cli.app import App, connection_options, json_option, pass_app
 from hikaku_client.cli.jobs import table
 from hikaku_client.cli.run import load
 from hikaku_client.errors import Fault, InvalidRequest
-from hikaku_client.wire import ScheduleAnswer
+from hikaku_client.wire import ScheduleAnswer, Slot
 
 
 @click.group()
@@ -95,7 +95,7 @@ def list_schedules(app: App, *, as_json: bool) -> None:
             Text(item["id"]),
             Text(text.visible(item["name"])),
             Text(f"{item['cron']} ({item['time_zone']})"),
-            text.instant(item["next_fire_at"]),
+            text.instant(item["next_fire_at"], item["time_zone"]),
             words.paused if item["paused"] else words.active,
         )
     app.print(listing)
@@ -158,12 +158,13 @@ def _facts(app: App, item: ScheduleAnswer) -> Table:
     grid.add_row("cron", f"{item['cron']} ({item['time_zone']})")
     grid.add_row(words.state, words.paused if item["paused"] else words.active)
     if not item["paused"]:
-        fires = [text.instant(fire) for fire in item.get("next_fires", [])]
+        fires = [text.instant(fire, item["time_zone"]) for fire in item.get("next_fires", [])]
         grid.add_row(words.fires, "\n".join(fires) or text.UNKNOWN)
-    slots = [
-        f"{text.instant(slot['fire_at'])}  {slot['state']}  {slot.get('job_id') or ''}"
-        f"{text.one_line(slot.get('error'))}"
-        for slot in item.get("last_slots", [])
-    ]
+    slots = [_slot(slot, item["time_zone"]) for slot in item.get("last_slots", [])]
     grid.add_row(words.slots, "\n".join(slots) or words.none)
     return grid
+
+
+def _slot(slot: Slot, zone: str) -> str:
+    what_came = slot.get("job_id") or text.one_line(slot.get("error"))
+    return f"{text.instant(slot['fire_at'], zone)}  {slot['state']}  {what_came}"
