@@ -14,11 +14,17 @@ LOCKS := api worker gateway stack dev
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
 
-demo: $(INSTALLED) ## Start the stack, run the first job on two real local models, compare them
-	@$(BIN)/python -m stack.demo
+demo: $(INSTALLED) ## Run the first job on two real local models and compare them; REUSE=1 buys nothing twice
+	@$(BIN)/hikaku status >/dev/null 2>&1 || $(BIN)/hikaku up --detach
+	@$(BIN)/hikaku models pull
+	@$(BIN)/hikaku run examples/first-job.yaml --watch --max-error-rate 1 $(if $(REUSE),--reuse)
+	@echo "Everything goes on running for you to look around; 'make down' stops it."
 
 up: $(INSTALLED) ## Start everything on this machine, until Ctrl-C
 	@$(BIN)/hikaku up
+
+down: $(INSTALLED) ## Stop what 'make demo' started
+	@$(BIN)/hikaku down
 
 test: $(INSTALLED) ## Run all tests, with real parts
 	@$(BIN)/python -m pytest -q -p no:cacheprovider tests

@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     def sqlalchemy_url(self) -> str:
         """The database URL with its driver named."""
         scheme, rest = self.database_url.split("://", 1)
-        return f"postgresql+psycopg://{rest}" if scheme in {"postgres", "postgresql"} else (
-            f"{scheme}://{rest}"
+        return (
+            f"postgresql+psycopg://{rest}"
+            if scheme in {"postgres", "postgresql"}
+            else (f"{scheme}://{rest}")
         )

@@ -113,10 +113,12 @@ class Reuse(StrEnum):
 
     @property
     def reads(self) -> bool:
+        """Whether recorded completions may answer."""
         return self in {Reuse.READ, Reuse.ON}
 
     @property
     def writes(self) -> bool:
+        """Whether later jobs may be answered from this one."""
         return self in {Reuse.WRITE, Reuse.ON}
 
 
