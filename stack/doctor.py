@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from importlib.util import find_spec
 
 import psycopg
 
+from hikaku.settings import Settings
 from stack import parts
 from stack.folder import Folder
 from stack.models.fetch import cached, default_cache, verified
@@ -187,15 +187,25 @@ def _database(url: str) -> Iterator[Check]:
 
 
 def _migrated(url: str) -> Check:
-    done = subprocess.run(
-        [sys.executable, "-m", "migrations", "check"],
-        check=False, capture_output=True,
-        env={**os.environ, **parts.import_path(), "HIKAKU_DATABASE_URL": url},
-    )  # fmt: skip
-    said = (done.stdout + done.stderr).decode(errors="replace").strip().splitlines()
-    good = done.returncode == 0
-    return _result("migrations", good=good, says="at head" if good else (said or ["failed"])[-1],
-                   mend="`python -m migrations upgrade`, which `hikaku up` does too")  # fmt: skip
+    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415 - slow to import
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+    from sqlalchemy import create_engine  # noqa: PLC0415
+
+    from migrations.__main__ import configuration  # noqa: PLC0415
+
+    url = Settings(database_url=url).sqlalchemy_url
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        found = set(MigrationContext.configure(connection).get_current_heads())
+    engine.dispose()
+    wanted = set(ScriptDirectory.from_config(configuration(url)).get_heads())
+    return _result(
+        "migrations",
+        good=found == wanted,
+        says=f"at {', '.join(sorted(found)) or 'nothing'}",
+        mend=f"bring it to {', '.join(sorted(wanted))}: `python -m migrations upgrade`, "
+        "which `hikaku up` does too",
+    )
 
 
 def _redis(url: str) -> Check:
