@@ -1,8 +1,6 @@
 """Jobs in a real MLflow server: everything comes back as it went in, once, whenever it returns."""
 
-import hashlib
 import json
-import math
 import os
 import signal
 import socket
@@ -12,19 +10,16 @@ import threading
 import time
 import urllib.request
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, update
 
-from hikaku import ids
 from hikaku.jobs import JobState, Outcome, ShardState
 from hikaku.settings import Settings
-from hikaku.specs import JobSpec, identity
+from hikaku.specs import JobSpec
 from hikaku.storage import jobs, recording, tracking
-from hikaku.storage.tables import Job, Shard, Tracking
+from hikaku.storage.tables import Shard
 from tests.support.jobs import record, spec, store
 from workers.tracking import Tracker
 from workers.tracking.table import FILE
@@ -44,8 +39,10 @@ class MlflowServer:
     port: int
     process: subprocess.Popen[bytes] | None = None
     environment: dict[str, str] = field(
-        default_factory=lambda: os.environ
-        | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        default_factory=lambda: (
+            os.environ
+            | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        )
     )
 
     @property
@@ -80,8 +77,8 @@ class MlflowServer:
 
     def answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:
-                return answer.status == 200
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:  # noqa: S310
+                return bool(answer.status == 200)
         except OSError:
             return False
 

@@ -40,8 +40,3 @@ def distinct(names: Iterable[str]) -> list[str]:
 def key_parts(names: Iterable[str]) -> list[str]:
     """Give a key part for each name, in order; different names get different parts."""
     return distinct(key_part(name) for name in names)
-
-
-def cut(value: str, characters: int) -> str:
-    """Shorten a value as MLflow would."""
-    return value[:characters]

@@ -13,9 +13,11 @@ from itertools import islice
 from math import nan
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from workers.tracking.errors import Untracked
-from workers.tracking.mapping import ENDPOINT, JOB, RunContent, TrackedJob, status_of
+from workers.tracking.mapping import ENDPOINT, JOB, RunContent, status_of
+from workers.tracking.subject import TrackedJob
 
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -25,6 +27,7 @@ _ENVIRONMENT = {
     # Nothing about a job is told to anybody but the tracking server.
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_CONFIGURE_LOGGING": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 """Of MLflow's client, which reads them at each call; what the operator has set stays."""
 
@@ -115,6 +118,19 @@ class Runs:
         """Give the address of a run for people."""
         base = without_credentials(self._uri).rstrip("/")
         return f"{base}/#/experiments/{self._experiment}/runs/{run_id}"
+
+    def compare_url(self, parent: str) -> str:
+        """Give the page that shows the tables of a run's children side by side.
+
+        Relative, for a link inside MLflow. By default the page folds children away; in any order
+        but that of time it does not.
+        """
+        children = quote(f"tags.`mlflow.parentRunId` = '{parent}'", safe="")
+        order = quote("attributes.`run_name`", safe="")
+        return (
+            f"#/experiments/{self._experiment}/runs?compareRunsMode=ARTIFACT"
+            f"&searchFilter={children}&orderByKey={order}&orderByAsc=true"
+        )
 
     def _opened(self, endpoint: str | None, name: str, tags: dict[str, str]) -> str:
         run = self._found.get(endpoint)

@@ -4,17 +4,17 @@ MLflow's own writers escape everything that is not ASCII; this one writes UTF-8 
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from hikaku.errors import InvalidInput
 from hikaku.specs import Snapshot
 from hikaku.storage.results import ReadCell
 from hikaku.templates import Template, parse
 from workers.tracking.names import distinct
+from workers.tracking.prompt import written
 
 FILE: Final = "eval_results_table.json"
 
@@ -26,117 +26,81 @@ MAX_BYTES = 32 * 1024 * 1024
 LATENCY, TOTAL_TOKENS = "MLFLOW_latency", "MLFLOW_total_tokens"
 """Columns that MLflow's page shows under each output, in milliseconds and in tokens."""
 
-_OUTCOME = ("outcome", "error")
-_USAGE = (LATENCY, TOTAL_TOKENS, "input_tokens", "output_tokens")
+Read = Callable[[ReadCell], object]
+"""How a column takes its value from a cell."""
 
 
-def written(messages: Sequence[tuple[str, str]]) -> str:
-    """Write messages (role, content) as one text: a single user message as it is."""
-    match messages:
-        case [("user", content)]:
-            return content
-        case _:
-            return "\n\n".join(f"[{role}]\n{content}" for role, content in messages)
+def write_table(
+    path: Path,
+    snapshot: Snapshot,
+    cells: Iterable[ReadCell],
+    *,
+    max_rows: int = MAX_ROWS,
+    max_bytes: int = MAX_BYTES,
+) -> int:
+    """Write the first cells of an endpoint, as many as MLflow's page bears, and count them."""
+    columns = _columns(snapshot)
+    rows = 0
+    with path.open("wb") as file:
+        file.write(f'{{"columns":{_json(list(columns))},"data":['.encode())
+        for cell in islice(cells, max_rows):
+            line = _json([read(cell) for read in columns.values()]).encode()
+            if file.tell() + len(line) > max_bytes:
+                break
+            file.write((b",\n" if rows else b"\n") + line)
+            rows += 1
+        file.write(b"\n]}\n")
+    return rows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extent:
-    """How much of a column is in its table."""
-
-    rows: int
-    """Cells in the table."""
-    cells: int
-    """Cells there are."""
-
-
-class Table:
-    """The table of one column, written cell by cell; what does not fit is counted."""
-
-    def __init__(self, path: Path, snapshot: Snapshot, *, max_rows: int = MAX_ROWS) -> None:
-        self._file = path.open("wb")
-        self._template = _template(snapshot)
-        self._is_repeated = snapshot.repeats > 1
-        self._variables = _shown(snapshot)
-        self._scorers = len(snapshot.scorers)
-        self._max_rows = max_rows
-        self._is_full = False
-        self._rows = self._cells = 0
-        self._begin(_columns(snapshot, self._variables))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self._file.write(b"\n]}\n")
-        self._file.close()
-
-    @property
-    def extent(self) -> Extent:
-        """How much was written so far."""
-        return Extent(rows=self._rows, cells=self._cells)
-
-    def add(self, cell: ReadCell) -> None:
-        """Write a cell, as long as there is room."""
-        self._cells += 1
-        if self._is_full:
-            return
-        line = _json(self._values(cell)).encode()
-        if self._rows == self._max_rows or self._file.tell() + len(line) > MAX_BYTES:
-            self._is_full = True
-            return
-        self._file.write((b",\n" if self._rows else b"\n") + line)
-        self._rows += 1
-
-    def _begin(self, columns: Sequence[str]) -> None:
-        self._file.write(f'{{"columns":{_json(columns)},"data":['.encode())
-
-    def _values(self, cell: ReadCell) -> list[object]:
-        scores = {score.scorer: score.value for score in cell.scores}
-        tokens = (cell.input_tokens, cell.output_tokens)
-        total = None if None in tokens else sum(n for n in tokens if n is not None)
-        return [
-            *(_shown_value(cell.variables.get(name)) for name in self._variables),
-            _prompt(self._template, cell),
-            cell.completion,
-            *(scores.get(position) for position in range(self._scorers)),
-            cell.outcome.value,
-            cell.error,
-            cell.row_key,
-            *([cell.key.repeat] if self._is_repeated else []),
-            cell.latency_ms,
-            total,
-            *tokens,
-        ]
+def _columns(snapshot: Snapshot) -> dict[str, Read]:
+    template = parse([(message.role, message.content) for message in snapshot.prompt.messages])
+    scorers = distinct(f"{scorer.name}/score" for scorer in snapshot.scorers)
+    ours: dict[str, Read] = {
+        "prompt": lambda cell: _prompt(template, cell),
+        "output": lambda cell: cell.completion,
+        **{name: _score(position) for position, name in enumerate(scorers)},
+        "outcome": lambda cell: cell.outcome.value,
+        "error": lambda cell: cell.error,
+        "row": lambda cell: cell.row_key,
+        **({"repeat": lambda cell: cell.key.repeat} if snapshot.repeats > 1 else {}),
+        LATENCY: lambda cell: cell.latency_ms,
+        TOTAL_TOKENS: _total_tokens,
+        "input_tokens": lambda cell: cell.input_tokens,
+        "output_tokens": lambda cell: cell.output_tokens,
+    }
+    # The page finds `prompt` and `output` by name: a variable of that name makes way.
+    theirs = {
+        f"{name} (variable)" if name in ours else name: _variable(name) for name in _shown(snapshot)
+    }
+    return theirs | ours
 
 
-def _template(snapshot: Snapshot) -> Template:
-    return parse([(message.role, message.content) for message in snapshot.prompt.messages])
-
-
-def _shown(snapshot: Snapshot) -> tuple[str, ...]:
+def _shown(snapshot: Snapshot) -> Sequence[str]:
+    """Name the row's columns that are shown: what the prompt and the scorers read."""
     targets = [scorer.target for scorer in snapshot.scorers if scorer.target is not None]
     return tuple(dict.fromkeys([*snapshot.prompt.variables, *targets]))
 
 
-def _columns(snapshot: Snapshot, variables: Sequence[str]) -> list[str]:
-    ours = [
-        "prompt",
-        "output",
-        *distinct(f"{scorer.name}/score" for scorer in snapshot.scorers),
-        *_OUTCOME,
-        "row",
-        *(["repeat"] if snapshot.repeats > 1 else []),
-        *_USAGE,
-    ]
-    # The page finds `prompt` and `output` by name: a variable of that name makes way.
-    theirs = [f"{name} (variable)" if name in ours else name for name in variables]
-    return theirs + ours
+def _variable(name: str) -> Read:
+    def read(cell: ReadCell) -> str | None:
+        value = cell.variables.get(name)
+        return value if value is None or isinstance(value, str) else _json(value)
+
+    return read
+
+
+def _score(position: int) -> Read:
+    def read(cell: ReadCell) -> float | None:
+        return next((score.value for score in cell.scores if score.scorer == position), None)
+
+    return read
+
+
+def _total_tokens(cell: ReadCell) -> int | None:
+    if cell.input_tokens is None or cell.output_tokens is None:
+        return None
+    return cell.input_tokens + cell.output_tokens
 
 
 def _prompt(template: Template, cell: ReadCell) -> str | None:
@@ -145,10 +109,6 @@ def _prompt(template: Template, cell: ReadCell) -> str | None:
     except InvalidInput:  # the cell says so itself, in `error`
         return None
     return written([(message.role, message.content) for message in messages])
-
-
-def _shown_value(value: object) -> str | None:
-    return value if value is None or isinstance(value, str) else _json(value)
 
 
 def _json(value: object) -> str:

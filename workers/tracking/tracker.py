@@ -1,6 +1,8 @@
 """Takes a job from the outbox to MLflow, and says in the outbox how it went."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -8,23 +10,19 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from hikaku import ids
+from hikaku.comparison import compare
 from hikaku.jobs import JobState
 from hikaku.settings import Settings
-from hikaku.storage import jobs, results, tracking
+from hikaku.storage import comparisons, jobs, results, tracking
 from hikaku.storage.connection import Sessions
 from hikaku.storage.tables import Job
 from hikaku.storage.tracking import Tracked
 from workers.tracking.errors import Untracked
-from workers.tracking.mapping import (
-    TrackedJob,
-    child_content,
-    parent_content,
-    template_json,
-    template_text,
-)
-from workers.tracking.measures import Measures, Tally
+from workers.tracking.mapping import child_content, parent_content
+from workers.tracking.prompt import template_json, template_text
 from workers.tracking.runs import Runs
-from workers.tracking.table import FILE, Extent, Table
+from workers.tracking.subject import TrackedJob
+from workers.tracking.table import FILE, write_table
 
 log = logging.getLogger(__name__)
 
@@ -68,35 +66,46 @@ class Tracker:
                 log.info("tracked", extra={"job": job_id, "run": tracked.run_id})
 
     def _write(self, session: Session, job: Job, uri: str) -> Tracked:
-        subject = self._read(session, job)
+        subject = _read(session, job, f"{self._public_url}/api/v1/jobs/{job.id}")
         runs = Runs(uri, self._experiment, subject)
         parent = runs.parent()
         for position, endpoint in enumerate(subject.snapshot.endpoints):
             run = runs.child(endpoint.name, parent)
-            with TemporaryDirectory(prefix="hikaku-") as name:
-                folder = Path(name)
-                _put_template(folder, subject)
-                measures, extent = _column(session, job, subject, position, folder / FILE)
-                runs.write(run, child_content(subject, position, measures, extent), folder)
-        with TemporaryDirectory(prefix="hikaku-") as name:
-            _put_template(Path(name), subject)
-            runs.write(parent, parent_content(subject), Path(name))
+            with _artifacts(subject) as folder:
+                cells = results.stream(session, job, endpoint=position)
+                rows = write_table(folder / FILE, subject.snapshot, cells)
+                runs.write(run, child_content(subject, position, table_rows=rows), folder)
+        with _artifacts(subject) as folder:
+            content = parent_content(subject, compare_url=runs.compare_url(parent))
+            runs.write(parent, content, folder)
         return Tracked(run_id=parent, url=runs.url(parent))
 
-    def _read(self, session: Session, job: Job) -> TrackedJob:
-        finished_at = job.finished_at or job.created_at
-        progress = jobs.progress(session, [job.id]).get(job.id, jobs.Progress())
-        return TrackedJob(
-            id=job.id,
-            name=job.name,
-            state=JobState(job.state),
-            round=job.round,
-            started_at=job.started_at or job.created_at,
-            finished_at=finished_at,
-            url=f"{self._public_url}/api/v1/jobs/{job.id}",
-            snapshot=jobs.snapshot(job),
-            progress=progress.endpoints,
-        )
+
+def _read(session: Session, job: Job, url: str) -> TrackedJob:
+    snapshot = jobs.snapshot(job)
+    columns = comparisons.column_scores(session, job)
+    return TrackedJob(
+        id=job.id,
+        name=job.name,
+        state=JobState(job.state),
+        round=job.round,
+        started_at=job.started_at or job.created_at,
+        finished_at=job.finished_at or job.created_at,
+        url=url,
+        snapshot=snapshot,
+        progress=jobs.progress(session, [job.id]).get(job.id, jobs.Progress()).endpoints,
+        columns=compare(columns, baseline=f"{job.id}:{snapshot.baseline}").columns,
+    )
+
+
+@contextmanager
+def _artifacts(job: TrackedJob) -> Iterator[Path]:
+    """Make a folder with what every run of a job gets, for as long as it is needed."""
+    with TemporaryDirectory(prefix="hikaku-") as name:
+        folder = Path(name)
+        (folder / "prompt.txt").write_text(template_text(job.snapshot), "utf-8", newline="")
+        (folder / "prompt.json").write_text(template_json(job.snapshot), "utf-8", newline="")
+        yield folder
 
 
 def _public_url(settings: Settings) -> str:
@@ -121,21 +130,3 @@ def _is_unchanged(session: Session, job: Job) -> bool:
     """Whether the job still is what was written, and stays so until the commit."""
     ended = select(Job.finished_at).where(Job.id == job.id).with_for_update()
     return session.scalar(ended) == job.finished_at
-
-
-def _put_template(folder: Path, job: TrackedJob) -> None:
-    (folder / "prompt.txt").write_text(template_text(job.snapshot), "utf-8", newline="")
-    (folder / "prompt.json").write_text(template_json(job.snapshot), "utf-8", newline="")
-
-
-def _column(
-    session: Session, job: Job, subject: TrackedJob, position: int, file: Path
-) -> tuple[Measures, Extent]:
-    snapshot = subject.snapshot
-    planned = snapshot.dataset.n_rows * snapshot.repeats
-    tally = Tally(scorers=len(snapshot.scorers), planned=planned)
-    with Table(file, snapshot) as table:
-        for cell in results.stream(session, job, endpoint=position):
-            tally.add(cell)
-            table.add(cell)
-        return tally.measured(), table.extent
