@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 from sqlalchemy.orm import Session
+from starlette.background import BackgroundTask
 from starlette.responses import JSONResponse
 
 from hikaku.storage import idempotency
@@ -91,9 +92,15 @@ OnceDep = Annotated[Once, Depends(_once)]
 OnceStreamDep = Annotated[Once, Depends(_once_stream)]
 
 
-def respond(answer: Answer, *, location: str | None = None, replayed: bool = False) -> JSONResponse:
-    """Send an answer; a replayed one says so."""
+def respond(
+    answer: Answer,
+    *,
+    location: str | None = None,
+    replayed: bool = False,
+    then: BackgroundTask | None = None,
+) -> JSONResponse:
+    """Send an answer, and do `then` when it is out; a replayed one says that it is."""
     headers = {} if location is None else {"location": location}
     if replayed:
         headers["idempotent-replayed"] = "true"
-    return JSONResponse(answer.body, status_code=answer.status, headers=headers)
+    return JSONResponse(answer.body, status_code=answer.status, headers=headers, background=then)

@@ -6,7 +6,7 @@ from api.dependencies import ContextDep
 from api.wire import Out, resource
 from gateway.config import Catalog, Endpoint
 from gateway.types import EndpointType
-from hikaku.specs import EndpointIdentity
+from hikaku.specs import EndpointIdentity, identity
 
 router = resource("/endpoints", "endpoints")
 
@@ -37,21 +37,7 @@ async def list_endpoints(context: ContextDep) -> Endpoints:
 
 def identities(catalog: Catalog) -> dict[str, EndpointIdentity]:
     """Say of every endpoint what a job keeps of it."""
-    return {name: _identity(endpoint) for name, endpoint in catalog.endpoints.items()}
-
-
-def _identity(endpoint: Endpoint) -> EndpointIdentity:
-    price = endpoint.price
-    return EndpointIdentity(
-        name=endpoint.name,
-        endpoint_type=endpoint.endpoint_type.value,
-        provider=endpoint.provider,
-        model=endpoint.model,
-        fingerprint=endpoint.fingerprint,
-        settings=dict(endpoint.settings),
-        input_usd_per_million_tokens=price and price.input_usd_per_million_tokens,
-        output_usd_per_million_tokens=price and price.output_usd_per_million_tokens,
-    )
+    return {name: identity(endpoint) for name, endpoint in catalog.endpoints.items()}
 
 
 def _out(endpoint: Endpoint) -> EndpointOut:

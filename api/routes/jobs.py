@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Query
 from pydantic import Field
 from sqlalchemy.orm import Session
+from starlette.background import BackgroundTask
 from starlette.responses import JSONResponse
 
 from api.context import Context
@@ -85,8 +86,9 @@ def submit_job(spec: JobSpec, context: ContextDep, once: OnceDep) -> JSONRespons
         submitted = submit(session, spec, known, slots=context.slots)
         answer = _answer(session, context, submitted.job_id, HTTPStatus.CREATED)
         once.keep(session, answer)
-    context.queue.put_shards(submitted.hints)  # after the commit: a worker may start at once
-    return _accepted(answer)
+    # After the commit, as a worker may start at once; after the answer, as a broker that is
+    # away takes seconds to say so, and the sweep publishes what it did not get.
+    return _accepted(answer, then=BackgroundTask(context.queue.put_shards, submitted.hints))
 
 
 @router.get("", summary="List jobs")
@@ -159,8 +161,11 @@ def _answer(session: Session, context: Context, job_id: str, status: HTTPStatus)
     return Answer(status=status, body=body.model_dump(mode="json"))
 
 
-def _accepted(answer: Answer, *, replayed: bool = False) -> JSONResponse:
-    return respond(answer, location=f"{BASE}/jobs/{answer.body['id']}", replayed=replayed)
+def _accepted(
+    answer: Answer, *, replayed: bool = False, then: BackgroundTask | None = None
+) -> JSONResponse:
+    location = f"{BASE}/jobs/{answer.body['id']}"
+    return respond(answer, location=location, replayed=replayed, then=then)
 
 
 def _now() -> datetime:
