@@ -40,6 +40,7 @@ class Sweep:
 
     def _close(self) -> None:
         with self._sessions.begin() as session:
+            jobs.cancel_unclaimed(session)
             left_open = jobs.ended_but_open(session)
         for job_id in left_open:
             with self._sessions.begin() as session:

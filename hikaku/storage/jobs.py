@@ -210,13 +210,28 @@ def cancel(session: Session, job_id: str) -> Job:
     job.state = JobState.CANCELLING
     _announce(session, job_id, JobState.CANCELLING)
     session.flush()
-    session.execute(
-        update(Shard)
-        .where(Shard.job_id == job_id, Shard.state == ShardState.QUEUED)
-        .values(state=ShardState.CANCELLED, finished_at=func.now(), published_at=None)
-    )
+    cancel_unclaimed(session)
     close_if_ended(session, job_id)
     return job
+
+
+def cancel_unclaimed(session: Session) -> None:
+    """End the queued shards of jobs that are being cancelled.
+
+    A shard that somebody holds at this moment is passed over: a claim takes its shard before its
+    job, so waiting for it here could wait for ever. The sweep comes by again.
+    """
+    unclaimed = (
+        select(Shard.id)
+        .join(Job, Job.id == Shard.job_id)
+        .where(Shard.state == ShardState.QUEUED, Job.state == JobState.CANCELLING)
+        .with_for_update(of=Shard, skip_locked=True)
+    )
+    session.execute(
+        update(Shard)
+        .where(Shard.id.in_(unclaimed))
+        .values(state=ShardState.CANCELLED, finished_at=func.now(), published_at=None)
+    )
 
 
 def retry_failed(

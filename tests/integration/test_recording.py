@@ -107,7 +107,9 @@ def test_calls_of_a_dead_worker_are_counted_once(sessions, submitted):
     assert progress.done == 0
 
 
-@pytest.mark.parametrize("text_", ["りんご", "👩‍👩‍👧‍👦", "é e\u0301", "\u202eabc\u202c", 'a"\\\n\t'])
+@pytest.mark.parametrize(
+    "text_", ["りんご", "👩‍👩‍👧‍👦", "é e\u0301", "\u202eabc\u202c", 'a"\\\n\t']
+)
 def test_every_text_is_read_back_as_it_was_recorded(sessions, submitted, text_):
     shard = shard_of(sessions, submitted.job_id)
     put(sessions, record(submitted.job_id, shard, completion=text_))
@@ -211,6 +213,20 @@ class TestTheLifeOfAShard:
         with sessions.begin() as session:
             job = jobs.cancel(session, submitted.job_id)
             assert job.state == JobState.CANCELLED
+
+    def test_cancelling_does_not_wait_for_a_claim_that_is_under_way(self, sessions, submitted):
+        shard = shard_of(sessions, submitted.job_id)
+        worker = self.join(sessions)
+        with sessions.begin() as claiming:
+            claiming.execute(select(Shard).where(Shard.id == shard).with_for_update())
+            with sessions.begin() as session:
+                session.execute(text("set local lock_timeout = '2s'"))
+                job = jobs.cancel(session, submitted.job_id)
+                assert job.state == JobState.CANCELLING
+            assert shards.claim(claiming, shard, worker) is None
+        with sessions.begin() as session:
+            jobs.cancel_unclaimed(session)
+            assert jobs.close_if_ended(session, submitted.job_id) is JobState.CANCELLED
 
     def test_failed_cells_of_an_ended_job_are_asked_again(self, sessions, submitted):
         for endpoint in (0, 1):
