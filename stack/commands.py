@@ -69,7 +69,10 @@ def up(
     from stack.up import run, run_detached  # noqa: PLC0415 - other commands start faster without
 
     if detach:
-        arguments = [argument for argument in sys.argv[1:] if argument not in {"up", "--detach"}]
+        arguments = ["--data-dir", str(data_dir)]
+        arguments += [] if port is None else ["--port", str(port)]
+        arguments += [] if workers is None else ["--workers", str(workers)]
+        arguments += [f"--without={part}" for part in without]
         sys.exit(run_detached(data_dir, arguments, write=click.echo))
     choices = Choices.of(os.environ, port=port, workers=workers, without=frozenset(without))
     sys.exit(run(data_dir, choices, write=click.echo))

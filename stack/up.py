@@ -18,6 +18,7 @@ import psutil
 from hikaku.logs import JsonFormatter
 from stack.errors import StackError
 from stack.folder import Folder
+from stack.parts import import_path
 from stack.plan import Choices, Plan, make_plan
 from stack.ports import Ports
 from stack.screen import Screen
@@ -64,6 +65,7 @@ def run_detached(data_dir: Path, arguments: list[str], *, write: Callable[[str],
     with (folder.logs / "up.log").open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - ourselves again
             [sys.executable, "-m", "stack.commands", "up", *arguments],
+            env={**os.environ, **import_path()},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
