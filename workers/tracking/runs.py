@@ -36,9 +36,6 @@ _TEXTS, _NUMBERS = 8, 400
 
 _Item = TypeVar("_Item")
 
-_KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Opens a new experiment on the pages that compare runs."""
-
 
 @contextmanager
 def _door(uri: str) -> Iterator[None]:
@@ -177,7 +174,7 @@ def _experiment(client: Any, name: str) -> str:  # noqa: ANN401
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         try:
-            return str(client.create_experiment(name, tags=_KIND))
+            return str(client.create_experiment(name))
         except MlflowException:
             experiment = client.get_experiment_by_name(name)  # somebody was faster
             if experiment is None:
