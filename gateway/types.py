@@ -45,7 +45,13 @@ class Usage:
     """Tokens of one call; None where the provider reported nothing."""
 
     input_tokens: int | None = None
+    """All that the model read, the cached share included."""
     output_tokens: int | None = None
+    """All that the model wrote, its reasoning included."""
+    cached_input_tokens: int | None = None
+    """Of the input: what the provider read out of its cache, at its price for that."""
+    reasoning_tokens: int | None = None
+    """Of the output: what the model thought and did not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,9 @@ class Endpoint:
     wire: Wire
     base_url: str | None = None
     secret: str | None = field(default=None, repr=False)
+    """The `api_key`, for the many providers that have no other secret."""
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """Every setting marked as secret, by its name without the provider's; `api_key` too."""
     options: Mapping[str, JSON] = field(default_factory=dict[str, JSON], repr=False)
     """The provider's settings as parsed, without secrets."""
     params: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
@@ -39,6 +42,8 @@ class Endpoint:
     """Which generation of MLflow's file the entry was written for."""
     unavailable: str | None = None
     """Why it cannot be used, in a sentence; None when it can."""
+    warnings: tuple[str, ...] = ()
+    """What its owner should know though it works, in sentences."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

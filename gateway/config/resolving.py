@@ -21,7 +21,7 @@ class Resolved:
 
     public: dict[str, JSON]
     identity: dict[str, JSON]
-    secret: str | None
+    secrets: dict[str, str]
     missing: str | None
 
 
@@ -53,7 +53,8 @@ def endpoint(
         fingerprint=fingerprint(provider, entry.model.name, kind, settings),
         wire=vendor.wire,
         base_url=base_url,
-        secret=resolved.secret,
+        secret=resolved.secrets.get("api_key"),
+        secrets=resolved.secrets,
         options=resolved.public,
         params=entry.params,
         price=entry.price,
@@ -125,7 +126,7 @@ def _settings(
     resolver: Resolver,
 ) -> Resolved:
     if vendor.settings is None:
-        return Resolved({}, {}, None, None)
+        return Resolved({}, {}, {}, None)
     spelling = {unprefixed(provider, key): key for key in config}
     inside = (*path, "model", "config")
     for name, key in spelling.items():
@@ -137,7 +138,7 @@ def _settings(
         return _divided(vendor.settings.model_validate(given), missing)
     except ValidationError as error:
         if missing is not None:  # What is missing may be all that is wrong.
-            return Resolved({}, {}, None, missing)
+            return Resolved({}, {}, {}, missing)
         raise invalid(source, inside, error, vendor.settings, spelling) from error
 
 
@@ -155,10 +156,22 @@ def _look_up(
             if isinstance(value, str):
                 secret = _marked(settings, name, "secret")
                 value = resolver.secret(value) if secret else resolver.text(value)
+            elif isinstance(value, dict) and (inner := _inner(settings, name)) is not None:
+                entries = cast("dict[str, Any]", value)
+                value, absent = _look_up(inner, {k: k for k in entries}, entries, resolver)
+                missing = missing or absent
             given[name] = value
         except MissingSecretError as error:
             missing = f"`{key}`: {error}"
     return given, missing
+
+
+def _inner(settings: type[Settings], name: str) -> type[Settings] | None:
+    """The settings that a setting itself consists of, such as those of `aws_config`."""
+    info = settings.model_fields.get(name)
+    kinds = [info.annotation, *getattr(info.annotation, "__args__", ())] if info else []
+    found = (k for k in kinds if isinstance(k, type) and issubclass(k, Settings))
+    return next(found, None)
 
 
 def _marked(settings: type[Settings], name: str, mark: str) -> bool:
@@ -176,11 +189,27 @@ def _marked(settings: type[Settings], name: str, mark: str) -> bool:
 
 
 def _divided(parsed: Settings, missing: str | None) -> Resolved:
-    kind = type(parsed)
     plain = cast("dict[str, JSON]", parsed.model_dump(mode="json", exclude_none=True))
-    secret = plain.pop("api_key", None)
-    identity = {k: v for k, v in plain.items() if not _marked(kind, k, "incidental")}
-    return Resolved(plain, identity, str(secret) if secret is not None else None, missing)
+    public, secrets = _without_secrets(parsed, plain)
+    identity = {k: v for k, v in public.items() if not _marked(type(parsed), k, "incidental")}
+    return Resolved(public, identity, secrets, missing)
+
+
+def _without_secrets(
+    parsed: Settings, plain: Mapping[str, JSON]
+) -> tuple[dict[str, JSON], dict[str, str]]:
+    public: dict[str, JSON] = {}
+    secrets: dict[str, str] = {}
+    for name, value in plain.items():
+        inside = getattr(parsed, name)
+        if _marked(type(parsed), name, "secret"):
+            secrets[name] = str(value)
+        elif isinstance(inside, Settings) and isinstance(value, dict):
+            public[name], found = _without_secrets(inside, value)
+            secrets |= found
+        else:
+            public[name] = value
+    return public, secrets
 
 
 def _base_url(vendor: Vendor, settings: Mapping[str, JSON]) -> str | None:
@@ -199,6 +228,6 @@ def _unusable(
         return "this version cannot speak to Azure OpenAI yet"
     if vendor.wire is Wire.OPENAI and base_url is None:
         return f"`api_base` is missing: `{provider}` has no address of its own"
-    if vendor.needs_key and resolved.secret is None:
+    if vendor.needs_key and "api_key" not in resolved.secrets:
         return "`api_key` is missing"
     return None
