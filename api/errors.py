@@ -95,6 +95,10 @@ _GATEWAY: Sequence[tuple[type[GatewayError], HTTPStatus]] = (
 """Failures of a model asked at once. What is permanent is never a 5xx: clients retry those."""
 
 
+_TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""By RFC 9110; Python renamed them in 3.13."""
+
+
 def problem(
     request_id: str,
     status: int,
@@ -107,7 +111,7 @@ def problem(
     """Write a problem as a response."""
     found = Problem(
         type=f"urn:hikaku:problem:{code}",
-        title=HTTPStatus(status).phrase,
+        title=_TITLES.get(status) or HTTPStatus(status).phrase,
         status=status,
         detail=detail,
         code=code,

@@ -4,6 +4,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse
 
 from api.dependencies import ContextDep
@@ -65,7 +66,7 @@ def ready(context: ContextDep) -> JSONResponse:
     try:
         with context.sessions() as session:
             session.execute(text("select 1"))
-    except Exception:  # noqa: BLE001 - whatever it is, the answer is "not ready"
+    except SQLAlchemyError:
         status = HTTPStatus.SERVICE_UNAVAILABLE
         return JSONResponse({"status": "database unavailable"}, status_code=status)
     return JSONResponse({"status": "ok"})
