@@ -236,10 +236,10 @@ def _counts(outcomes: Mapping[Outcome, int], total: int) -> Counts:
 def _cost(progress: Progress) -> str | None:
     """Write the known cost; None when nothing that was bought has a known price."""
     parts = progress.endpoints.values()
-    calls = sum(part.calls for part in parts)
-    if calls and calls <= sum(part.cost_unknown_calls for part in parts):
+    known = sum((part.cost_usd for part in parts), Decimal())
+    if not known and any(part.cost_unknown_calls for part in parts):
         return None
-    return money(sum((part.cost_usd for part in parts), Decimal()))
+    return money(known)
 
 
 def money(amount: Decimal) -> str:
@@ -248,9 +248,12 @@ def money(amount: Decimal) -> str:
 
 
 def _tracking(found: Tracking | None, *, mlflow: bool) -> JobTracking:
+    is_synced = found is not None and found.state == "synced"
+    if not mlflow and not is_synced:
+        return JobTracking(state="off")
     if found is None:
-        return JobTracking(state="pending" if mlflow else "off")
-    state: Literal["pending", "synced"] = "synced" if found.state == "synced" else "pending"
+        return JobTracking(state="pending")
+    state: Literal["pending", "synced"] = "synced" if is_synced else "pending"
     return JobTracking(state=state, run_id=found.run_id, url=found.url, error=found.error)
 
 
