@@ -82,7 +82,8 @@ def cells(
     if endpoint is not None:
         statement = statement.where(CellResult.endpoint == endpoint)
     found = session.execute(statement.order_by(*_ORDER).limit(limit)).all()
-    scores = _scores(session, job, [_key(result) for result, _, _ in found])
+    keys = [_key(result) for result, _, _ in found]
+    scores = _scores(session, job, keys, has_gaps=bool(outcomes))
     return [_read(result, key, data, scores) for result, key, data in found]
 
 
@@ -119,18 +120,21 @@ def _key(result: CellResult) -> CellKey:
 
 
 def _scores(
-    session: Session, job: Job, keys: Sequence[CellKey]
+    session: Session, job: Job, keys: Sequence[CellKey], *, has_gaps: bool
 ) -> dict[CellKey, tuple[ReadScore, ...]]:
+    """Read the scores of a page; one without gaps is one range of the index."""
     if not keys:
         return {}
+    place = tuple_(Score.endpoint, Score.row, Score.repeat)
+    on_the_page = (
+        place.in_([tuple(key) for key in keys])
+        if has_gaps
+        else and_(place >= tuple(keys[0]), place <= tuple(keys[-1]))
+    )
     statement = (
         select(Score)
-        .where(
-            Score.bucket == job.bucket,
-            Score.job_id == job.id,
-            tuple_(Score.endpoint, Score.row, Score.repeat).in_([tuple(key) for key in keys]),
-        )
-        .order_by(Score.scorer)
+        .where(Score.bucket == job.bucket, Score.job_id == job.id, on_the_page)
+        .order_by(Score.endpoint, Score.row, Score.repeat, Score.scorer)
     )
     found: dict[CellKey, tuple[ReadScore, ...]] = {}
     for score in session.scalars(statement):

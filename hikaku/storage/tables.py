@@ -305,17 +305,17 @@ class AttemptLine(Base):
 
 
 class Score(Base):
-    """One scorer's verdict on one completion; a failed cell has none."""
+    """One scorer's verdict on one completion; a failed cell has none. In the order of the cells."""
 
     __tablename__ = "score"
     __table_args__ = ({"postgresql_partition_by": "LIST (bucket)"},)
 
     bucket: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     job_id: Mapped[str] = mapped_column(PublicId(ids.JOB), primary_key=True)
-    scorer: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     endpoint: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     row: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     repeat: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    scorer: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     value: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
     unscored: Mapped[str | None] = mapped_column(Text)
     detail: Mapped[str | None] = mapped_column(Text)

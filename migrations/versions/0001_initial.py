@@ -170,15 +170,15 @@ def upgrade() -> None:
         "score",
         sa.Column("bucket", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("job_id", sa.UUID(), nullable=False),
-        sa.Column("scorer", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("endpoint", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("row", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("repeat", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("scorer", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("value", sa.DOUBLE_PRECISION(), nullable=True),
         sa.Column("unscored", sa.Text(), nullable=True),
         sa.Column("detail", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint(
-            "bucket", "job_id", "scorer", "endpoint", "row", "repeat", name=op.f("score_pkey")
+            "bucket", "job_id", "endpoint", "row", "repeat", "scorer", name=op.f("score_pkey")
         ),
         postgresql_partition_by="LIST (bucket)",
     )
