@@ -27,7 +27,9 @@ from api.bodies import Checked, limited
 from api.errors import RequestRefusedError
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_CHALLENGE = 'Bearer realm="Hikaku", Basic realm="Hikaku", charset="UTF-8"'
+_CHALLENGE = 'Bearer realm="Hikaku"'
+_CHALLENGE_OF_PAGES = 'Basic realm="Hikaku", charset="UTF-8"'
+"""Makes a browser ask for a password; a page's own requests must not make it ask again."""
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -154,11 +156,12 @@ def _check_key(connection: HTTPConnection, key: str) -> None:
         if shown is None
         else "this key is not the one of this installation"
     )
+    is_page = "text/html" in connection.headers.get("accept", "")
     raise RequestRefusedError(
         status=HTTPStatus.UNAUTHORIZED,
         code="key_missing" if shown is None else "key_wrong",
         detail=detail,
-        headers={"www-authenticate": _CHALLENGE},
+        headers={"www-authenticate": _CHALLENGE_OF_PAGES if is_page else _CHALLENGE},
     )
 
 

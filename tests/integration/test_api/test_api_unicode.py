@@ -74,10 +74,10 @@ def test_through_a_prompt_and_its_name(client, text):
 
 
 def test_through_chat(client, text):
-    asked = {"endpoint": "a", "messages": [{"role": "user", "content": text}]}
-    assert unescaped(client.post("/api/v1/chat", json=asked))["completion"] == text
-    asked = {"endpoint": "a", "template": "{{質問}}", "variables": {"質問": text}}
-    assert unescaped(client.post("/api/v1/chat", json=asked))["completion"] == text
+    plain = {"endpoint": "a", "messages": [{"role": "user", "content": text}]}
+    assert unescaped(client.post("/api/v1/chat", json=plain))["completion"] == text
+    filled = {"endpoint": "a", "template": "{{質問}}", "variables": {"質問": text}}
+    assert unescaped(client.post("/api/v1/chat", json=filled))["completion"] == text
 
 
 def test_through_the_compatible_surface(client, text):

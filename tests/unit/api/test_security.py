@@ -98,6 +98,13 @@ def test_anything_else_is_refused_with_a_challenge(locked, shown):
     assert KEY not in answer.text
 
 
+def test_a_browser_is_asked_for_a_password_and_a_program_for_a_key(locked):
+    page = locked.get("/docs", headers={"accept": "text/html,application/xhtml+xml"})
+    assert page.headers["www-authenticate"].startswith("Basic")
+    program = locked.get("/openapi.json", headers={"accept": "application/json"})
+    assert program.headers["www-authenticate"].startswith("Bearer")
+
+
 def test_keys_are_compared_in_constant_time(locked, monkeypatch):
     compared = []
 
