@@ -81,10 +81,11 @@ def cells(
         statement = statement.where(CellResult.outcome.in_(outcomes))
     if endpoint is not None:
         statement = statement.where(CellResult.endpoint == endpoint)
-    found = session.execute(statement.order_by(*_ORDER).limit(limit)).all()
-    keys = [_key(result) for result, _, _ in found]
+    found = session.scalars(statement.order_by(*_ORDER).limit(limit)).all()
+    keys = [_key(result) for result in found]
+    rows = _rows(session, job, keys)
     scores = _scores(session, job, keys, has_gaps=bool(outcomes))
-    return [_read(result, key, data, scores) for result, key, data in found]
+    return [_read(result, rows[result.row], scores) for result in found]
 
 
 def stream(session: Session, job: Job, *, endpoint: int | None = None) -> Iterator[ReadCell]:
@@ -100,19 +101,23 @@ _ORDER = (CellResult.endpoint, CellResult.row, CellResult.repeat)
 _PLACE = tuple_(*_ORDER)
 
 
-def _cells_of(job: Job) -> Select[CellResult, str, dict[str, Any]]:
-    return (
-        select(CellResult, DatasetRow.key, DatasetRow.data)
-        .join(
-            DatasetRow,
-            and_(
-                DatasetRow.bucket == job.bucket,
-                DatasetRow.revision_id == job.revision_id,
-                DatasetRow.row == CellResult.row,
-            ),
-        )
-        .where(CellResult.bucket == job.bucket, CellResult.job_id == job.id)
+def _cells_of(job: Job) -> Select[CellResult]:
+    return select(CellResult).where(CellResult.bucket == job.bucket, CellResult.job_id == job.id)
+
+
+def _rows(session: Session, job: Job, keys: Sequence[CellKey]) -> dict[int, DatasetRow]:
+    """Read the rows of a page alone: a join would trust statistics that are not there yet."""
+    numbers = sorted({key.row for key in keys})
+    if not numbers:
+        return {}
+    is_run = numbers[-1] - numbers[0] < 2 * len(numbers)
+    on_the_page = (
+        DatasetRow.row.between(numbers[0], numbers[-1]) if is_run else DatasetRow.row.in_(numbers)
     )
+    statement = select(DatasetRow).where(
+        DatasetRow.bucket == job.bucket, DatasetRow.revision_id == job.revision_id, on_the_page
+    )
+    return {row.row: row for row in session.scalars(statement)}
 
 
 def _key(result: CellResult) -> CellKey:
@@ -148,15 +153,14 @@ def _scores(
 
 def _read(
     result: CellResult,
-    row_key: str,
-    variables: dict[str, Any],
+    row: DatasetRow,
     scores: dict[CellKey, tuple[ReadScore, ...]],
 ) -> ReadCell:
     key = _key(result)
     return ReadCell(
         key=key,
-        row_key=row_key,
-        variables=variables,
+        row_key=row.key,
+        variables=row.data,
         outcome=Outcome(result.outcome),
         completion=result.completion,
         finish_reason=result.finish_reason,
