@@ -4,11 +4,33 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
-from gateway.config.schema import CallLimit, Limits, Price, Retry, Timeouts
+from gateway.config.additions import (
+    BatchApi,
+    Breaker,
+    Budget,
+    Cache,
+    CallLimit,
+    Fallback,
+    Health,
+    Limits,
+    Price,
+    Retry,
+    Timeouts,
+)
 from gateway.config.vendors import Wire
 from gateway.types import JSON, EndpointType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaAddress:
+    """One server of a pool."""
+
+    url: str
+    weight: float = 1.0
+    concurrency: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +48,9 @@ class Endpoint:
     """SHA-256, hex, over provider, model, type and settings."""
     wire: Wire
     base_url: str | None = None
+    """Of a pool, that of its first replica."""
+    replicas: tuple[ReplicaAddress, ...] = ()
+    """Empty unless the entry has `urls:`."""
     secret: str | None = field(default=None, repr=False)
     """The `api_key`, for the many providers that have no other secret."""
     secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
@@ -38,6 +63,13 @@ class Endpoint:
     limit: CallLimit | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     retry: Retry = field(default_factory=Retry)
+    health: Health = field(default_factory=Health)
+    breaker: Breaker = field(default_factory=Breaker)
+    fallback: tuple[Fallback, ...] = ()
+    cache: Cache | None = None
+    budget: Budget | None = None
+    batch_api: BatchApi = field(default_factory=BatchApi)
+    passthrough: bool = False
     declared_as: Literal["routes", "endpoints"] = "endpoints"
     """Which generation of MLflow's file the entry was written for."""
     unavailable: str | None = None
@@ -52,8 +84,10 @@ class TrafficRoute:
 
     name: str
     endpoint_type: EndpointType
-    shares: tuple[tuple[str, int], ...]
-    """(endpoint, per cent); adds up to 100."""
+    shares: tuple[tuple[str, float], ...]
+    """(endpoint, weight)."""
+    sticky: bool = False
+    """Whether requests with the same key go to the same endpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +96,10 @@ class Catalog:
 
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict[str, Endpoint])
     routes: Mapping[str, TrafficRoute] = field(default_factory=dict[str, TrafficRoute])
+    warnings: tuple[str, ...] = ()
+    """What works, but not as its author may think; and endpoints that are not available."""
+    files: tuple[Path, ...] = ()
+    """Files besides the configuration itself that values were read from."""
 
 
 def fingerprint(

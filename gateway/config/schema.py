@@ -1,17 +1,29 @@
 """The shape of the YAML: one model per kind of entry, chosen by the keys an entry has."""
 
-from decimal import Decimal
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from gateway.config.additions import (
+    BatchApi,
+    Breaker,
+    Budget,
+    Cache,
+    CallLimit,
+    Closed,
+    Fallback,
+    Health,
+    Limits,
+    Price,
+    ReplicaUrl,
+    Retry,
+    Timeouts,
+)
 from gateway.types import EndpointType
 
-
-class Closed(BaseModel):
-    """A part of the file; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+NAME = r"^[\w.\-]+$"
+_WHOLE = 100
+"""Per cent of a traffic route."""
 
 
 class ModelEntry(Closed):
@@ -22,62 +34,29 @@ class ModelEntry(Closed):
     config: dict[str, Any] | None = None
 
 
-class CallLimit(Closed):
-    """MLflow's `limit:`: calls of one remote address per period."""
-
-    calls: int = Field(ge=1)
-    renewal_period: Literal["second", "minute", "hour", "day", "month", "year"]
-    key: str | None = None
-
-
-class Limits(Closed):
-    """How hard an endpoint may be pushed."""
-
-    concurrency: int | None = Field(default=None, ge=1, le=100_000)
-    rpm: float | None = Field(default=None, gt=0)
-    """Calls per minute, retries included."""
-
-
-class Timeouts(Closed):
-    """Seconds."""
-
-    connect: float = Field(default=10, gt=0, le=600)
-    total: float = Field(default=300, gt=0, le=86_400)
-    """One whole call, from sending to the last byte."""
-    idle: float = Field(default=120, gt=0, le=86_400)
-    """Between two pieces of a stream, the first included."""
-
-
-class Retry(Closed):
-    """The single retry layer."""
-
-    max_attempts: int = Field(default=5, ge=1, le=100)
-    deadline: float = Field(default=600, gt=0, le=86_400)
-    """Seconds after the first call in which another may still begin."""
-    base: float = Field(default=0.5, ge=0, le=600)
-    """Seconds before the second attempt; doubles from then on."""
-    cap: float = Field(default=30, ge=0, le=3_600)
-
-
-class Price(Closed):
-    """What tokens cost; None is "not known", never "free"."""
-
-    input_usd_per_million_tokens: Decimal | None = Field(default=None, ge=0)
-    output_usd_per_million_tokens: Decimal | None = Field(default=None, ge=0)
-
-
 class Entry(Closed):
     """What both generations of endpoint entries share, ours included."""
 
-    name: str = Field(min_length=1, max_length=200, pattern=r"^[\w.\-]+$")
+    name: str = Field(min_length=1, max_length=200, pattern=NAME)
     model: ModelEntry
     limit: CallLimit | None = None
+    urls: tuple[ReplicaUrl, ...] | None = Field(default=None, min_length=1, max_length=1_000)
+    """Replicas that serve the same model; instead of the address under `model.config`."""
+    health: Health = Health()
+    breaker: Breaker = Breaker()
+    fallback: tuple[Fallback, ...] = Field(default=(), max_length=20)
+    """Who is asked, in order, when this endpoint could not answer."""
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     retry: Retry = Retry()
+    cache: Cache | None = None
     price: Price | None = None
+    budget: Budget | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     """Default sampling parameters; a request's own win."""
+    batch_api: BatchApi = BatchApi()
+    passthrough: bool = False
+    """Whether requests that no surface knows may be passed to the provider as they are."""
 
 
 class EndpointEntry(Entry):
@@ -93,24 +72,44 @@ class RouteEntry(Entry):
 
 
 class Destination(Closed):
-    """One arm of a traffic route."""
+    """One arm of a traffic route: MLflow's per cent, or a weight of any size."""
 
     name: str
-    traffic_percentage: int = Field(ge=0, le=100)
+    traffic_percentage: int | None = Field(default=None, ge=0, le=_WHOLE)
+    weight: float | None = Field(default=None, ge=0, le=1e9)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "Destination":
+        if (self.traffic_percentage is None) == (self.weight is None):
+            raise ValueError("give one of `traffic_percentage` and `weight`")
+        return self
+
+    @property
+    def share(self) -> float:
+        """In whichever of the two measures the route uses."""
+        return float(self.weight if self.weight is not None else self.traffic_percentage or 0)
 
 
 class TrafficEntry(Closed):
     """MLflow 3's traffic split."""
 
-    name: str = Field(min_length=1, max_length=200, pattern=r"^[\w.\-]+$")
+    name: str = Field(min_length=1, max_length=200, pattern=NAME)
     task_type: EndpointType
     routing_strategy: Literal["TRAFFIC_SPLIT"] = "TRAFFIC_SPLIT"
     destinations: tuple[Destination, ...] = Field(min_length=1)
+    sticky: bool = False
+    """Whether requests with the same key (header, or `user` of the body) stay together."""
 
     @model_validator(mode="after")
     def _a_whole(self) -> "TrafficEntry":
-        if (total := sum(d.traffic_percentage for d in self.destinations)) != 100:  # noqa: PLR2004 - per cent
-            raise ValueError(f"traffic percentages add up to {total}, not to 100")
+        kinds = {d.weight is None for d in self.destinations}
+        if len(kinds) > 1:
+            raise ValueError("use `traffic_percentage` everywhere, or `weight` everywhere")
+        total = sum(d.share for d in self.destinations)
+        if kinds == {True} and total != _WHOLE:
+            raise ValueError(f"traffic percentages add up to {total:g}, not to {_WHOLE}")
+        if total <= 0:
+            raise ValueError("the weights add up to 0")
         return self
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _DOLLAR = re.compile(r"\$(\w+)\Z")
@@ -20,6 +20,8 @@ class Resolver:
     environ: Mapping[str, str]
     folder: Path
     """Relative `file:` references start here: the folder of the configuration."""
+    files: list[Path] = field(default_factory=list[Path])
+    """Every file that was read, or looked for."""
 
     def text(self, value: str) -> str:
         """A plain setting: `$NAME` and `env:NAME` are looked up, the rest is as it stands."""
@@ -50,8 +52,8 @@ class Resolver:
         except (OSError, ValueError):
             return False
 
-    @staticmethod
-    def _content(path: Path) -> str:
+    def _content(self, path: Path) -> str:
+        self.files.append(path)
         try:
             content = path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
+from gateway.config.indentation import misplaced_key
 from gateway.errors import ConfigError
 
 Path = tuple[str | int, ...]
@@ -33,18 +34,31 @@ class Source:
             path = path[:-1]
         return self.places.get(path, Place(1, 1))
 
-    def error(self, place: Place, message: str) -> ConfigError:
-        """An error that shows the line it is about."""
+    def error(self, place: Place, message: str, *, mended: str | None = None) -> ConfigError:
+        """An error that shows the line it is about, and how it should read."""
         lines = self.text.splitlines() or [""]
         shown = lines[min(place.line, len(lines)) - 1]
         margin = f"{place.line:>5} | "
         pointer = " " * (len(margin) - 2) + "| " + " " * (place.column - 1) + "^"
+        mend = f"\nwrite it so:\n{margin}{mended}" if mended is not None else ""
         return ConfigError(
             f"{self.name}, line {place.line}, column {place.column}: {message}\n"
-            f"{margin}{shown}\n{pointer}",
+            f"{margin}{shown}\n{pointer}{mend}",
             line=place.line,
             column=place.column,
         )
+
+    def misplaced(self) -> ConfigError | None:
+        """The error for a key that stands under the dash of its entry; None when none does."""
+        if (found := misplaced_key(self.text)) is None:
+            return None
+        message = (
+            f"`{found.key}` stands under the `-` of the entry that begins in line"
+            f" {found.entry_line}, and so belongs to nothing. The keys of one entry start in one"
+            " column: indent this line as far as the key after the `-`, and so the entry's other"
+            " lines"
+        )
+        return self.error(Place(found.line, found.column), message, mended=found.mended)
 
 
 def read(text: str, name: str) -> Source:
@@ -62,7 +76,7 @@ def read(text: str, name: str) -> Source:
             # One loader for both: the node tree is built once and constructed as it stands.
             source.value = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
-        raise _broken(source, error) from error
+        raise (source.misplaced() or _broken(source, error)) from error
     except yaml.reader.ReaderError as error:
         message = f"a character that YAML does not allow (#x{error.character:04x})"
         place = _place_of_offset(text, error.position)
@@ -104,11 +118,6 @@ def _broken(source: Source, error: yaml.MarkedYAMLError) -> ConfigError:
 def _mend(error: yaml.MarkedYAMLError) -> str:
     """A hint for the mistakes that configuration files of gateways are known for."""
     problem = error.problem or ""
-    if "expected <block end>, but found '?'" in problem or "but found '<block mapping" in problem:
-        return (
-            " The keys of one list entry start in one column: indent this line as far as"
-            " the key after the `-`"
-        )
     if "cannot start any token" in problem and "\\t" in problem:
         return " YAML indents by spaces; replace the tab"
     if "mapping values are not allowed" in problem:

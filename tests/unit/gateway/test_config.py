@@ -171,3 +171,97 @@ def test_a_password_in_an_address_is_refused():
     text = NEW.replace("sk-1", "sk-1, openai_api_base: 'http://u:p@host/v1'")
     with pytest.raises(ConfigError, match="must not carry a user"):
         parse(text, {})
+
+
+POOL = """
+endpoints:
+  - name: pool
+    endpoint_type: llm/v1/completions
+    model: {provider: tgi, name: qwen}
+    urls: [http://one:8080/, {url: $SECOND, weight: 2, concurrency: 4}]
+    health: {path: /ready, interval: 1}
+    breaker: {failures: 2}
+    fallback: [spare, {endpoint: last, when: [timeout]}]
+    limits: {rpm: 60, tpm: 1000, concurrency: 8, per_key: {rpm: 6}, max_wait: 5}
+    timeouts: {connect: 1, first_byte: 2, idle: 3, total: 4}
+    cache: {ttl: 60}
+    price: {input_usd_per_million_tokens: 1}
+    budget: {usd: 5, period: hour}
+    batch_api: true
+  - {name: spare, endpoint_type: llm/v1/completions, model: {provider: echo}}
+routes:
+  - {name: last, route_type: llm/v1/completions, model: {provider: echo}, cache: {when: always}}
+  - name: split
+    task_type: llm/v1/completions
+    sticky: true
+    destinations: [{name: spare, weight: 1}, {name: last, weight: 0.5}]
+"""
+
+
+def test_our_own_keys_stand_under_both_generations_of_entries():
+    catalog = parse(POOL, {"SECOND": "http://two"})
+    pool = catalog.endpoints["pool"]
+    found = [(r.url, r.weight, r.concurrency) for r in pool.replicas]
+    assert found == [("http://one:8080", 1, None), ("http://two", 2, 4)]
+    assert [f.endpoint for f in pool.fallback] == ["spare", "last"]
+    assert "invalid_request" not in pool.fallback[0].when
+    assert pool.fallback[1].when == ("timeout",)
+    assert pool.batch_api.enabled
+    assert catalog.endpoints["last"].cache is not None
+    assert catalog.routes["split"].shares == (("spare", 1), ("last", 0.5))
+    assert catalog.routes["split"].sticky
+    assert catalog.warnings == ()
+
+
+def test_an_address_of_a_pool_that_is_not_set_makes_the_pool_unavailable():
+    catalog = parse(POOL, {})
+    assert "SECOND" in (catalog.endpoints["pool"].unavailable or "")
+    assert "SECOND" in catalog.warnings[0]
+
+
+def test_a_pool_is_the_same_endpoint_however_many_servers_it_has():
+    two, three = (
+        parse(text, {"SECOND": "http://two"}).endpoints["pool"].fingerprint
+        for text in (POOL, POOL.replace("urls: [", "urls: [http://three, "))
+    )
+    assert two == three
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("fallback: [spare,", "fallback: [sparre,", "did you mean `spare`?"),
+        ("fallback: [spare,", "fallback: [pool,", "falls back to itself"),
+        ("when: [timeout]", "when: [timeot]", "'timeout'"),
+        ("{provider: tgi, name: qwen}", "{provider: tgi}", "a pool needs `model.name`"),
+        ("name: qwen}", "name: qwen, config: {hf_server_url: http://x}}", "give one of them"),
+        ("http://one:8080/", "one:8080", "is no URL of a server"),
+        ("http://one:8080/", "http://two/", "stands twice"),
+        ("max_wait: 5", "maxwait: 5", "did you mean `max_wait`?"),
+        ("weight: 0.5", "traffic_percentage: 50", "or `weight` everywhere"),
+    ],
+)
+def test_our_own_keys_are_checked_like_mlflows(old, new, words):
+    with pytest.raises(ConfigError) as caught:
+        parse(POOL.replace(old, new), {"SECOND": "http://two"})
+    assert words in str(caught.value)
+    assert caught.value.line is not None
+
+
+@pytest.mark.parametrize("margin", ["", "  "])
+def test_an_entry_whose_keys_stand_under_its_dash_is_shown_with_the_line_as_it_should_be(margin):
+    lines = ("- name: completions", "endpoint_type: llm/v1/completions", "model:")
+    text = "endpoints:\n" + "".join(f"{margin}{line}\n" for line in lines) + "    name: gpt\n"
+    for repeated in (text, text + text.removeprefix("endpoints:\n")):
+        with pytest.raises(ConfigError, match="indent this line as far as") as caught:
+            parse(repeated, {})
+        assert (caught.value.line, caught.value.column) == (3, len(margin) + 1)
+        assert f"    3 | {margin}{lines[1]}\n" in str(caught.value)
+        assert str(caught.value).endswith(f"    3 | {margin}  {lines[1]}")
+
+
+def test_an_existing_file_path_is_read_as_mlflow_reads_it(tmp_path):
+    (tmp_path / "key").write_text("sk-file", encoding="utf-8")
+    catalog = parse(NEW.replace("sk-1", str(tmp_path / "key")), {})
+    assert catalog.endpoints["質問"].secret == "sk-file"
+    assert catalog.files == (tmp_path / "key",)
