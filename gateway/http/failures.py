@@ -23,6 +23,9 @@ _QUOTA_CODES = frozenset(
     {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "quota_exceeded"}
 )
 _FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "responsible_ai_policy"})
+_RUSH_CODES = frozenset(
+    {"overloaded", "overloaded_error", "rate_limit_exceeded", "rate_limit_error"}
+)
 _LONGEST_EXCERPT = 500
 """Characters of a body that is no JSON, quoted in a message."""
 
@@ -48,10 +51,15 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes) -> GatewayE
 def event_failure(event: bytes) -> GatewayError:
     """The error that an error event inside a stream means; its HTTP status was 200."""
     message, code = _explanation(event)
-    status = _status_in(event) or (429 if code == "overloaded" or "overloaded" in message else 502)
+    status = _status_in(event) or (429 if _is_rush(code, message) else 502)
     # TGI's chat stream calls an overload 422; its words say otherwise.
     status = 429 if "is overloaded" in message else status
     return _kind(status, code)(message or "the stream ended in an error", status=status, code=code)
+
+
+def _is_rush(code: str | None, message: str) -> bool:
+    """Whether an event without a status tells of too many calls."""
+    return code in _RUSH_CODES or "overloaded" in message
 
 
 def retry_after(headers: Mapping[str, str]) -> timedelta | None:

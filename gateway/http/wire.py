@@ -17,10 +17,11 @@ BODY_CAP = 32 * 1024 * 1024
 class WireRequest:
     """One HTTP request."""
 
-    url: str
-    body: bytes = b""
+    url: str = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
     method: str = "POST"
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """Not shown, as the rest that keys travel in."""
     timeouts: Timeouts = field(default_factory=Timeouts)
 
 

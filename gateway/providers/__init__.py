@@ -5,6 +5,7 @@ from gateway.errors import EndpointUnavailable
 from gateway.http import Transport
 from gateway.providers.by_chat import CompletionsByChat, completes_by_chat
 from gateway.providers.chaos import ChaosTransport
+from gateway.providers.discreet import DiscreetProvider
 from gateway.providers.echo import EchoProvider
 from gateway.providers.mlflow_serving import MlflowServingProvider
 from gateway.providers.openai import OpenAIProvider
@@ -22,22 +23,33 @@ def bind(endpoint: Endpoint, transport: Transport) -> Provider:
     """
     if endpoint.unavailable is not None:
         raise EndpointUnavailable(f"the endpoint `{endpoint.name}`: {endpoint.unavailable}")
+    provider = _bound(endpoint, transport)
+    return DiscreetProvider(provider, endpoint.secrets.values()) if endpoint.secrets else provider
+
+
+def _bound(endpoint: Endpoint, transport: Transport) -> Provider:
     match endpoint.wire:
         case Wire.ECHO:
             return EchoProvider(endpoint)
         case Wire.CHAOS:
             return OpenAIProvider(endpoint, ChaosTransport(endpoint), base_url="http://chaos")
-        case Wire.OPENAI if endpoint.base_url is not None:
-            return _openai(endpoint, transport, endpoint.base_url)
-        case Wire.MLFLOW_SERVING if endpoint.base_url is not None:
-            return MlflowServingProvider(endpoint, transport, base_url=endpoint.base_url)
-        case Wire.TGI if endpoint.base_url is not None:
+        case Wire.OPENAI:
+            return _openai(endpoint, transport, _address(endpoint))
+        case Wire.MLFLOW_SERVING:
+            return MlflowServingProvider(endpoint, transport, base_url=_address(endpoint))
+        case Wire.TGI:
             # Not above: huggingface_hub is slow to import, and most gateways do without.
             from gateway.providers.tgi import TgiProvider  # noqa: PLC0415
 
-            return TgiProvider(endpoint, transport, base_url=endpoint.base_url)
-        case Wire.OPENAI | Wire.MLFLOW_SERVING | Wire.TGI | Wire.ABSENT:
+            return TgiProvider(endpoint, transport, base_url=_address(endpoint))
+        case Wire.ABSENT:
             raise EndpointUnavailable(f"the endpoint `{endpoint.name}` has no address")
+
+
+def _address(endpoint: Endpoint) -> str:
+    if endpoint.base_url is None:
+        raise EndpointUnavailable(f"the endpoint `{endpoint.name}` has no address")
+    return endpoint.base_url
 
 
 def _openai(endpoint: Endpoint, transport: Transport, base_url: str) -> Provider:

@@ -2,13 +2,13 @@
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from gateway.errors import MalformedAnswer
 from gateway.http.failures import event_failure
-from gateway.types import JSON, Answer, Usage
+from gateway.types import JSON, Answer, JSONObject, Usage
 
 
 class _Message(msgspec.Struct):
@@ -23,9 +23,23 @@ class _Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _CompletionDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
 class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+    prompt_cache_hit_tokens: int | None = None
+    """DeepSeek's word for the cached tokens."""
+    reasoning_tokens: int | None = None
+    """Where Perplexity puts them."""
 
 
 class _Body(msgspec.Struct):
@@ -113,9 +127,32 @@ def finish_word(reason: str | None) -> str | None:
     return _FINISH.get(reason, reason) if reason is not None else None
 
 
-def chat_body(text: str, *, finish_reason: str | None, usage: Usage, model: str | None) -> bytes:
+def tool_call(call_id: str, name: str, arguments: str) -> dict[str, JSON]:
+    """One call of a tool; `arguments` is JSON in a string, as OpenAI has it."""
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def made_up_call_id() -> str:
+    """For the calls of vendors that give them no ids."""
+    return f"call_{uuid.uuid4().hex[:24]}"
+
+
+def chat_body(
+    text: str | None,
+    *,
+    finish_reason: str | None,
+    usage: Usage,
+    model: str | None,
+    tool_calls: Sequence[JSONObject] = (),
+    refusal: str | None = None,
+) -> bytes:
     """Write a chat completion."""
-    message = {"role": "assistant", "content": text, "tool_calls": None, "refusal": None}
+    message: JSON = {
+        "role": "assistant",
+        "content": text,
+        "tool_calls": list(tool_calls) or None,
+        "refusal": refusal,
+    }
     choice: JSON = {"index": 0, "message": message, "finish_reason": finish_reason}
     return _written("chat.completion", "chatcmpl", choice, usage, model)
 
@@ -165,6 +202,33 @@ class ChunkWriter:
         self._begun = True
         return msgspec.json.encode(self._head | {"choices": [choice], "usage": None})
 
+    def tool_call(
+        self,
+        index: int,
+        *,
+        call_id: str | None = None,
+        name: str | None = None,
+        arguments: str = "",
+    ) -> bytes:
+        """A piece of the `index`th tool call (from 0): its id and name first, then arguments."""
+        call: dict[str, object] = {"index": index}
+        function: dict[str, object] = {"arguments": arguments}
+        if call_id is not None:
+            call |= {"id": call_id, "type": "function"}
+        if name is not None:
+            function["name"] = name
+        return self._delta({"tool_calls": [call | {"function": function}]})
+
+    def refusal(self, text: str) -> bytes:
+        """A piece of the model's words for why it does not answer."""
+        return self._delta({"refusal": text})
+
+    def _delta(self, delta: dict[str, object]) -> bytes:
+        role = {} if self._begun else {"role": "assistant", "content": None}
+        self._begun = True
+        choice = {"index": 0, "delta": role | delta, "finish_reason": None}
+        return msgspec.json.encode(self._head | {"choices": [choice], "usage": None})
+
     def usage(self, usage: Usage) -> bytes:
         """The chunk after the last, with the token counts."""
         return msgspec.json.encode(self._head | {"choices": [], "usage": _counts(usage)})
@@ -200,7 +264,18 @@ def _answer(raw: bytes, body: _Body, choice: _Choice, text: str, refusal: str | 
 def _usage(usage: _Usage | None) -> Usage:
     if usage is None:
         return Usage()
-    return Usage(input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens)
+    cached = usage.prompt_cache_hit_tokens
+    if (heard := usage.prompt_tokens_details) is not None and heard.cached_tokens is not None:
+        cached = heard.cached_tokens
+    thought = usage.reasoning_tokens
+    if (said := usage.completion_tokens_details) is not None and said.reasoning_tokens is not None:
+        thought = said.reasoning_tokens
+    return Usage(
+        input_tokens=usage.prompt_tokens,
+        output_tokens=usage.completion_tokens,
+        cached_input_tokens=cached,
+        reasoning_tokens=thought,
+    )
 
 
 def _text(content: str | list[msgspec.Raw] | None) -> str:
@@ -209,14 +284,19 @@ def _text(content: str | list[msgspec.Raw] | None) -> str:
     return content or ""
 
 
-def _counts(usage: Usage) -> Mapping[str, int | None]:
+def _counts(usage: Usage) -> dict[str, JSON]:
     known = usage.input_tokens is not None and usage.output_tokens is not None
     total = (usage.input_tokens or 0) + (usage.output_tokens or 0) if known else None
-    return {
+    counts: dict[str, JSON] = {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": total,
     }
+    if usage.cached_input_tokens is not None:
+        counts["prompt_tokens_details"] = {"cached_tokens": usage.cached_input_tokens}
+    if usage.reasoning_tokens is not None:
+        counts["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return counts
 
 
 def _written(kind: str, prefix: str, choice: JSON, usage: Usage, model: str | None) -> bytes:

@@ -8,11 +8,11 @@ from typing_extensions import override
 from gateway.config import Endpoint
 from gateway.errors import InvalidRequest
 from gateway.providers import dialect, parrot
-from gateway.providers.provider import Provider
+from gateway.providers.provider import Abilities, Provider
 from gateway.types import Answer, JSONObject, Usage
 
 
-class EchoProvider(Provider):
+class EchoProvider(Abilities, Provider):
     """Says back the last user message, or always the configured `reply`."""
 
     def __init__(self, endpoint: Endpoint) -> None:

@@ -10,6 +10,7 @@ from gateway.errors import MalformedAnswer
 from gateway.http import Transport, WireRequest, call, streaming
 from gateway.providers import dialect
 from gateway.providers.provider import Provider
+from gateway.providers.responses import checked_event, response_answer
 from gateway.providers.sse import events
 from gateway.types import JSON, Answer, JSONObject
 
@@ -42,6 +43,21 @@ class OpenAIProvider(Provider):
     @override
     def stream_complete(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
         return self._chunks("/completions", body)
+
+    @override
+    async def respond(self, body: JSONObject) -> Answer:
+        return response_answer(await self._post("/responses", body))
+
+    @override
+    async def stream_respond(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
+        request = self._request("/responses", {**body, "stream": True})
+        async with streaming(self._transport, request) as reply:
+            async for event in events(reply.chunks):
+                checked, last = checked_event(event)
+                yield checked
+                if last:
+                    return
+        raise MalformedAnswer("the stream ended before the answer did")
 
     async def _post(self, path: str, body: JSONObject) -> bytes:
         request = self._request(path, {k: v for k, v in body.items() if k != "stream"})

@@ -34,6 +34,14 @@ class Provider(Protocol):
         """Embeddings of one or more texts."""
         ...
 
+    async def respond(self, body: JSONObject) -> Answer:
+        """One response of OpenAI's Responses API; `raw` is the response object."""
+        ...
+
+    def stream_respond(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
+        """Events of one response, each the JSON of one event with its `type`."""
+        ...
+
 
 class Abilities:
     """Refuses everything; a provider overrides what its protocol has."""
@@ -57,6 +65,14 @@ class Abilities:
     async def embed(self, body: JSONObject) -> Answer:
         """Refuse."""
         raise _cannot("embed", body)
+
+    async def respond(self, body: JSONObject) -> Answer:
+        """Refuse."""
+        raise _cannot("speak the Responses API", body)
+
+    def stream_respond(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
+        """Refuse."""
+        raise _cannot("speak the Responses API", body)
 
 
 def _cannot(what: str, _body: JSONObject) -> WrongEndpointType:

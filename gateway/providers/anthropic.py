@@ -1,0 +1,206 @@
+"""Anthropic's Messages API: requests as it wants them, and its answers."""
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Protocol
+
+import msgspec
+from typing_extensions import override
+
+from gateway.config import Endpoint
+from gateway.errors import GatewayError, InvalidRequest, MalformedAnswer, QuotaExhausted
+from gateway.http import Transport, WireRequest, failure_of
+from gateway.providers.anthropic_answers import Reading, read_message
+from gateway.providers.conversation import Image, Part, Text, ToolCall, ToolResult, Turn, read
+from gateway.providers.judged import called, opened
+from gateway.providers.parrot import wants_usage
+from gateway.providers.provider import Abilities, Provider
+from gateway.providers.sse import events
+from gateway.providers.wishes import Tool, ToolChoice, Wishes
+from gateway.types import JSON, Answer, JSONObject
+
+_VENDOR = "Anthropic"
+_OWN = {"top_p": "top_p", "top_k": "top_k", "thinking": "thinking", "service_tier": "service_tier"}
+"""Parameters that Anthropic has under the same name, its own included."""
+_CHOICES = {"auto": "auto", "none": "none", "required": "any", "named": "tool"}
+_STATUS = {
+    "invalid_request_error": 400, "authentication_error": 401, "billing_error": 402,
+    "permission_error": 403, "not_found_error": 404, "request_too_large": 413,
+    "rate_limit_error": 429, "api_error": 500, "timeout_error": 504, "overloaded_error": 529,
+}  # fmt: skip
+"""The status that an error inside a stream would have had."""
+
+
+class Door(Protocol):
+    """Where Claude is reached: at Anthropic's, or at a cloud's that speaks the same."""
+
+    async def request(self, payload: dict[str, JSON], *, stream: bool) -> WireRequest:
+        """The HTTP request for a Messages body without `model` and `stream`."""
+        ...
+
+
+class OwnDoor(Door):
+    """Anthropic's own API."""
+
+    def __init__(self, endpoint: Endpoint, *, base_url: str) -> None:
+        self._endpoint = endpoint
+        self._url = base_url + "/messages"
+        self._headers = {
+            "Content-Type": "application/json",
+            "anthropic-version": str(endpoint.options.get("version", "")),
+        }
+        if endpoint.secret is not None:
+            self._headers["x-api-key"] = endpoint.secret
+        if isinstance(beta := endpoint.options.get("beta"), str):
+            self._headers["anthropic-beta"] = beta
+
+    @override
+    async def request(self, payload: dict[str, JSON], *, stream: bool) -> WireRequest:
+        body = {"model": self._endpoint.model, **payload} | ({"stream": True} if stream else {})
+        return WireRequest(
+            url=self._url,
+            body=msgspec.json.encode(body),
+            headers=self._headers,
+            timeouts=self._endpoint.timeouts,
+        )
+
+
+class AnthropicProvider(Abilities, Provider):
+    """Claude.
+
+    Anthropic wants `max_tokens` with every request; there is no number that suits all its
+    models, so it comes from the request, the endpoint's `params`, or `anthropic_max_tokens` of
+    its configuration, and without any of them the request is refused.
+    """
+
+    def __init__(self, endpoint: Endpoint, transport: Transport, door: Door) -> None:
+        self._most = endpoint.options.get("max_tokens")
+        self._transport = transport
+        self._door = door
+
+    @override
+    async def chat(self, body: JSONObject) -> Answer:
+        request = await self._door.request(_payload(body, self._most), stream=False)
+        reply = await called(self._transport, request, _failure)
+        return read_message(reply.body)
+
+    @override
+    async def stream_chat(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
+        request = await self._door.request(_payload(body, self._most), stream=True)
+        reading = Reading(counted=wants_usage(body), failure=_failure_inside)
+        async with opened(self._transport, request, _failure) as reply:
+            async for event in events(reply.chunks):
+                for chunk in reading.chunks(event):
+                    yield chunk
+        if not reading.finished:
+            raise MalformedAnswer("the stream ended before the answer did")
+
+
+def _payload(body: JSONObject, most: JSON) -> dict[str, JSON]:
+    """A Messages body without `model` and `stream`."""
+    wishes, conversation = Wishes(body), read(body)
+    asked = wishes.max_tokens()
+    payload: dict[str, JSON] = {
+        "max_tokens": asked if asked is not None else most,
+        "messages": [_message(turn) for turn in conversation.turns],
+    }
+    if payload["max_tokens"] is None:
+        raise InvalidRequest(
+            "Anthropic needs `max_tokens`: give it with the request, or declare it for the "
+            "endpoint (`anthropic_max_tokens` in `config`, or `params: {max_tokens: ...}`)",
+            code="max_tokens",
+        )
+    if conversation.system:
+        payload["system"] = _system(conversation.system)
+    temperature = wishes.take_number("temperature", low=0, high=1, vendor=_VENDOR)
+    if temperature is not None:
+        payload["temperature"] = temperature
+    payload |= wishes.carry(_OWN) | _output(wishes) | _tools(wishes)
+    if (stops := wishes.stops()) is not None:
+        payload["stop_sequences"] = stops
+    if isinstance(user := body.get("user"), str):
+        payload["metadata"] = {"user_id": user}
+    wishes.end(_VENDOR)
+    return payload
+
+
+def _system(texts: tuple[str, ...]) -> JSON:
+    if len(texts) == 1:
+        return texts[0]
+    return [{"type": "text", "text": text} for text in texts]
+
+
+def _output(wishes: Wishes) -> dict[str, JSON]:
+    given = wishes.take("output_config")
+    config = dict(given) if isinstance(given, dict) else {}
+    wanted = wishes.json_format(schema_only=_VENDOR)
+    if wanted is not None:
+        config["format"] = {"type": "json_schema", "schema": wanted.schema}
+    return {"output_config": config} if config else {}
+
+
+def _tools(wishes: Wishes) -> dict[str, JSON]:
+    tools, choice, parallel = (
+        wishes.tools(),
+        wishes.tool_choice(),
+        wishes.take("parallel_tool_calls"),
+    )
+    if not tools:
+        return {}
+    payload: dict[str, JSON] = {"tools": [_tool(tool) for tool in tools]}
+    if choice is None and parallel is False:
+        choice = ToolChoice(kind="auto")
+    if choice is not None:
+        wanted: dict[str, JSON] = {"type": _CHOICES[choice.kind]}
+        if choice.kind == "named":
+            wanted["name"] = choice.name
+        if parallel is False and choice.kind != "none":
+            wanted["disable_parallel_tool_use"] = True
+        payload["tool_choice"] = wanted
+    return payload
+
+
+def _tool(tool: Tool) -> JSON:
+    written: dict[str, JSON] = {"name": tool.name, "input_schema": tool.schema}
+    if tool.description is not None:
+        written["description"] = tool.description
+    if tool.strict:
+        written["strict"] = True
+    return written
+
+
+def _message(turn: Turn) -> JSON:
+    match turn.parts:
+        case (Text(text=text),):
+            return {"role": turn.role, "content": text}
+        case parts:
+            return {"role": turn.role, "content": [_block(part) for part in parts]}
+
+
+def _block(part: Part) -> JSON:
+    match part:
+        case Text(text=text):
+            return {"type": "text", "text": text}
+        case Image(media_type=str(media_type), base64=str(content)):
+            source = {"type": "base64", "media_type": media_type, "data": content}
+            return {"type": "image", "source": source}
+        case Image(url=url):
+            return {"type": "image", "source": {"type": "url", "url": url}}
+        case ToolCall(id=call_id, name=name, arguments=arguments):
+            return {"type": "tool_use", "id": call_id, "name": name, "input": arguments}
+        case ToolResult(id=call_id, content=(Text(text=text),)):
+            return {"type": "tool_result", "tool_use_id": call_id, "content": text}
+        case ToolResult(id=call_id, content=content):
+            blocks = [_block(inner) for inner in content]
+            return {"type": "tool_result", "tool_use_id": call_id, "content": blocks}
+
+
+def _failure_inside(kind: str, event: bytes) -> GatewayError:
+    return _failure(_STATUS.get(kind, 502), {}, event)
+
+
+def _failure(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
+    error = failure_of(status, headers, body)
+    broke = "credit balance is too low" in error.message  # A 400, by its status.
+    if broke or error.code == "billing_error":
+        return QuotaExhausted(error.message, status=status, code=error.code)
+    return error

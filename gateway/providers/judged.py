@@ -1,0 +1,88 @@
+"""Calls whose failures a vendor words in its own way, and answers of vendors with other dialects."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+import msgspec
+
+from gateway.errors import GatewayError, MalformedAnswer
+from gateway.http import Reply, ReplyStream, Transport, WireRequest
+from gateway.http.wire import whole
+from gateway.providers import dialect
+from gateway.types import Answer, JSONObject, Usage
+
+Judge: TypeAlias = Callable[[int, Mapping[str, str], bytes], GatewayError]
+"""Says what a reply without success means."""
+Shape = TypeVar("Shape")
+_SUCCESSES = range(200, 300)
+
+
+async def called(transport: Transport, request: WireRequest, judge: Judge) -> Reply:
+    """Send, and raise what a reply without success means."""
+    reply = await transport.send(request)
+    if reply.status not in _SUCCESSES:
+        raise judge(reply.status, reply.headers, reply.body)
+    return reply
+
+
+@asynccontextmanager
+async def opened(
+    transport: Transport, request: WireRequest, judge: Judge
+) -> AsyncIterator[ReplyStream]:
+    """Open a stream; its status is judged before the first piece."""
+    async with transport.stream(request) as reply:
+        if reply.status not in _SUCCESSES:
+            raise judge(reply.status, reply.headers, await whole(reply.chunks))
+        yield reply
+
+
+def decoded(decoder: msgspec.json.Decoder[Shape], raw: bytes, what: str) -> Shape:
+    """A vendor's JSON in its shape.
+
+    Raises:
+        MalformedAnswer: It is something else.
+    """
+    try:
+        return decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        excerpt = raw[:200].decode("utf-8", "replace")
+        raise MalformedAnswer(f"not {what} ({error}): {excerpt}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spoken:
+    """What a model said, read out of a vendor's shape."""
+
+    text: str | None
+    finish_reason: str | None
+    usage: Usage
+    model: str | None
+    tool_calls: Sequence[JSONObject] = ()
+    refusal: str | None = None
+
+    def answer(self) -> Answer:
+        """The same in OpenAI's dialect."""
+        raw = dialect.chat_body(
+            self.text,
+            finish_reason=self.finish_reason,
+            usage=self.usage,
+            model=self.model,
+            tool_calls=self.tool_calls,
+            refusal=self.refusal,
+        )
+        return Answer(
+            raw=raw,
+            text=self.text or "",
+            finish_reason=self.finish_reason,
+            refusal=self.refusal,
+            usage=self.usage,
+            model=self.model,
+        )
+
+
+def embedded(vectors: Sequence[Sequence[float]], *, usage: Usage, model: str | None) -> Answer:
+    """Vectors in OpenAI's dialect."""
+    raw = dialect.embeddings_body(vectors, usage=usage, model=model)
+    return Answer(raw=raw, usage=usage, model=model)
