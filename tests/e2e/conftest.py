@@ -11,8 +11,8 @@ from typing import Any
 
 import psutil
 import pytest
-
 from hikaku_client import Client
+
 from tests.support.services import short_directory
 
 ROOT = Path(__file__).parents[2]

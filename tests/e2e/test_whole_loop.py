@@ -83,9 +83,7 @@ def test_the_job_is_in_mlflow_with_every_character(product, first_job):
     client = MlflowClient(url)
     parent = product.json("show", job_id)[0]["mlflow"]["run_id"]
     experiment = client.get_run(parent).info.experiment_id
-    children = client.search_runs(
-        [experiment], f"tags.`mlflow.parentRunId` = '{parent}'"
-    )
+    children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
     assert {run.data.params["model_route"] for run in children} == set(MODELS)
     for run in children:
         path = client.download_artifacts(run.info.run_id, "eval_results_table.json")
@@ -96,7 +94,9 @@ def test_the_job_is_in_mlflow_with_every_character(product, first_job):
 
 
 def test_a_chat_call_is_answered_while_you_wait(product, models):
-    answer = product.client().chat(models[1], prompt="{{object}}は何色ですか?", variables={"object": "りんご"})
+    answer = product.client().chat(
+        models[1], prompt="{{object}}は何色ですか?", variables={"object": "りんご"}
+    )
     assert answer["completion"].strip()
     assert answer["usage"]["output_tokens"] > 0
 

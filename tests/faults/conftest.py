@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from migrations.__main__ import upgrade
 
 from hikaku.storage.connection import Sessions, open_engine, open_sessions
+from migrations.__main__ import upgrade
 from stack.postgres import EmbeddedPostgres
 from stack.valkey import EmbeddedValkey
 from tests.support.database import sqlalchemy_url

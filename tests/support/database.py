@@ -5,10 +5,10 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from migrations.__main__ import upgrade
 from psycopg import sql
 
 from hikaku.storage.connection import Sessions, open_engine, open_sessions
+from migrations.__main__ import upgrade
 from stack.postgres import EmbeddedPostgres
 
 TEMPLATE = "t_template"

@@ -76,9 +76,7 @@ def test_a_record_survives_its_process_to_the_last_byte(tmp_path):
 def test_a_call_that_nobody_saw_the_end_of_is_inherited_as_unknown(tmp_path):
     spool = Spool(tmp_path, "a")
     spool.called(CellCalls(address=address(), attempts=(call(1),)))
-    spool.called(
-        CellCalls(address=address(), attempts=(call(1, AttemptOutcome.RATE_LIMITED),))
-    )
+    spool.called(CellCalls(address=address(), attempts=(call(1, AttemptOutcome.RATE_LIMITED),)))
     spool.called(CellCalls(address=address(), attempts=(call(2),)))
     die(spool)
     outcomes = [calls.attempts[0].outcome for calls in inherited(tmp_path).unsettled]
