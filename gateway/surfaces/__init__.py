@@ -1,14 +1,22 @@
-"""Other people's interfaces to models, answered by one `Gateway`: MLflow's and OpenAI's."""
+"""Other people's interfaces to models, answered by one `Gateway`."""
 
 from starlette.routing import Route
 
 from gateway.client import Gateway
 from gateway.surfaces.mlflow import MlflowSurface
+from gateway.surfaces.mlflow_server import MlflowServerSurface
 from gateway.surfaces.openai import OpenAISurface
+from gateway.surfaces.refusals import refusal_at
 
-__all__ = ["routes"]
+__all__ = ["refusal_at", "routes"]
 
 
 def routes(gateway: Gateway) -> list[Route]:
     """Every compatible route, to be mounted at the root. Authentication is the program's."""
-    return [*MlflowSurface(gateway).routes(), *OpenAISurface(gateway).routes()]
+    openai = OpenAISurface(gateway)
+    return [
+        # Routes are tried in order: those asked most come first.
+        *openai.routes(),
+        *MlflowSurface(gateway).routes(),
+        *MlflowServerSurface(gateway, openai).routes(),
+    ]

@@ -1,19 +1,19 @@
 """MLflow's two dialects on one path: which one a request speaks, and how each is answered."""
 
 import re
-from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from gateway.config import Endpoint
-from gateway.errors import InvalidRequest
 from gateway.surfaces.exchange import encode
+from gateway.surfaces.mlflow_requests import Unprocessable, check_request
 from gateway.types import JSON, Answer, EndpointType
 
 _OLD_CLIENT = re.compile(r"mlflow-python-client/2\.[5-8]\.")
 _NEW_CLIENT = re.compile(r"mlflow-python-client/")
+_SOMEBODYS_PROXY = re.compile(r"python-requests/")
+"""`mlflow server` of either generation, asking for its Prompt Engineering page."""
 _OLD_FIELDS = frozenset({"candidate_count", "text"})
 _NEW_FIELDS = frozenset(
     {
@@ -21,13 +21,6 @@ _NEW_FIELDS = frozenset(
         "response_format", "frequency_penalty", "presence_penalty",
     }
 )  # fmt: skip
-
-_SUBJECT: Mapping[EndpointType, tuple[str, tuple[type, ...], str]] = {
-    EndpointType.CHAT: ("messages", (list,), "a valid list"),
-    EndpointType.COMPLETIONS: ("prompt", (str,), "a valid string"),
-    EndpointType.EMBEDDINGS: ("input", (str, list), "a valid string or list"),
-}
-"""What each kind of request must hold, and how the original words its absence."""
 
 
 class Dialect(StrEnum):
@@ -38,29 +31,28 @@ class Dialect(StrEnum):
     BOTH = "both"  #: Both in one body: each generation's clients read their own half.
 
 
-class Unprocessable(InvalidRequest):
-    """A request that MLflow's own gateway refuses with 422."""
-
-    def __init__(self, detail: JSON) -> None:
-        super().__init__(detail if isinstance(detail, str) else str(detail), status=422)
-        self.detail = detail
-
-
-def dialect_of(endpoint: Endpoint, *, user_agent: str, body: dict[str, JSON]) -> Dialect:
+def dialect_of(
+    declared_as: Literal["routes", "endpoints"],
+    *,
+    user_agent: str,
+    body: dict[str, JSON],
+    prefix: str = "gateway",
+) -> Dialect:
     """By user agent, then by fields only one generation has, then by the endpoint's declaration.
 
-    An endpoint declared under `routes:` has served clients of both generations, so that without
-    another sign both are answered.
+    The prefix `endpoints` came with the new generation. LangChain's classes of 2023 send old
+    fields by a client of any age, and read only `candidates`. An endpoint declared under
+    `routes:` has served clients of both generations, and `mlflow server` hides which it is.
     """
-    if _OLD_CLIENT.search(user_agent):
+    speaks_old = bool(_OLD_FIELDS & body.keys())
+    if prefix != "endpoints" and _OLD_CLIENT.search(user_agent):
         return Dialect.CANDIDATES
-    if _NEW_CLIENT.search(user_agent):
-        return Dialect.CHOICES
-    if _OLD_FIELDS & body.keys():
+    if prefix == "endpoints" or _NEW_CLIENT.search(user_agent):
+        return Dialect.BOTH if speaks_old else Dialect.CHOICES
+    if speaks_old:
         return Dialect.CANDIDATES
-    if _NEW_FIELDS & body.keys() or endpoint.declared_as == "endpoints":
-        return Dialect.CHOICES
-    return Dialect.BOTH
+    hidden = declared_as == "routes" or _SOMEBODYS_PROXY.search(user_agent)
+    return Dialect.BOTH if hidden and not _NEW_FIELDS & body.keys() else Dialect.CHOICES
 
 
 def asked(kind: EndpointType, dialect: Dialect, body: dict[str, JSON]) -> dict[str, JSON]:
@@ -74,13 +66,12 @@ def asked(kind: EndpointType, dialect: Dialect, body: dict[str, JSON]) -> dict[s
             "The parameter 'model' is not permitted to be passed. The route being queried already"
             " defines a model instance."
         )
-    if dialect is Dialect.CANDIDATES:
-        body = _from_candidates(kind, body)
-    request: dict[str, JSON] = {
-        key: value for key, value in body.items() if value is not None and key != "model"
-    }
-    _check_shape(kind, request)
-    return request
+    given: dict[str, JSON] = {key: value for key, value in body.items() if value is not None}
+    old = dialect is Dialect.CANDIDATES or bool(_OLD_FIELDS & given.keys())
+    if old and "n" in given:
+        raise Unprocessable("Invalid parameter 'n'. Use 'candidate_count' instead.")
+    check_request(kind, given, old=old)
+    return _from_candidates(kind, given) if old else given
 
 
 def answered(kind: EndpointType, dialect: Dialect, answer: Answer) -> bytes:
@@ -92,37 +83,18 @@ def answered(kind: EndpointType, dialect: Dialect, answer: Answer) -> bytes:
     return encode(old if dialect is Dialect.CANDIDATES else body | old)
 
 
-def _from_candidates(kind: EndpointType, body: dict[str, JSON]) -> dict[str, JSON]:
-    request = dict(body)
-    if request.get("n") is not None:
-        raise Unprocessable("Invalid parameter 'n'. Use 'candidate_count' instead.")
+def _from_candidates(kind: EndpointType, request: dict[str, JSON]) -> dict[str, JSON]:
     if request.pop("stream", None):
         raise Unprocessable("Streaming is not part of this generation of the API.")
     if kind is EndpointType.EMBEDDINGS:
-        request["input"] = request.pop("text", request.get("input"))
+        request["input"] = request.pop("text")
         return request
     count = request.pop("candidate_count", None)
     if count not in {None, 1}:
         request["n"] = count
     # That generation sends its default on: answers were greedy unless asked otherwise.
-    if request.get("temperature") is None:
-        request["temperature"] = 0.0
+    request.setdefault("temperature", 0.0)
     return request
-
-
-def _check_shape(kind: EndpointType, request: dict[str, JSON]) -> None:
-    field, fits, words = _SUBJECT[kind]
-    if field not in request:
-        raise _fault("missing", field, "Field required", request)
-    if not isinstance(request[field], fits):
-        raise _fault("type_error", field, f"Input should be {words}", request[field])
-    stop = request.get("stop")
-    if stop is not None and not isinstance(stop, list):
-        raise _fault("list_type", "stop", "Input should be a valid list", stop)
-
-
-def _fault(kind: str, field: str, message: str, given: JSON) -> Unprocessable:
-    return Unprocessable([{"type": kind, "loc": [field], "msg": message, "input": given}])
 
 
 def _candidates(kind: EndpointType, body: dict[str, Any]) -> dict[str, Any]:
@@ -147,5 +119,5 @@ def _candidate(kind: EndpointType, choice: dict[str, Any]) -> dict[str, Any]:
     if kind is EndpointType.COMPLETIONS:
         return {"text": choice.get("text"), "metadata": metadata}
     message = choice["message"]
-    plain = {"role": message.get("role", "assistant"), "content": message.get("content")}
+    plain = {"role": message.get("role", "assistant"), "content": message.get("content") or ""}
     return {"message": plain, "metadata": metadata}

@@ -1,13 +1,16 @@
-"""One HTTP exchange of any surface: read the body, answer, stream, notice that the client left."""
+"""One HTTP exchange of any surface: read the body, answer, stream, notice that the client left.
+
+Plain ASGI: a framework's request and response objects cost more than all the rest of a call.
+"""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
@@ -18,6 +21,10 @@ BODY_CAP = 32 * 1024 * 1024
 """Bytes of a request; images inside messages fit, a mistake does not."""
 CLIENT_LEFT = 499
 """Nobody reads it; access logs do."""
+DONE = b"data: [DONE]\n\n"
+"""How a stream of OpenAI's dialect ends."""
+
+_JSON = (b"content-type", b"application/json")
 
 T = TypeVar("T")
 
@@ -29,6 +36,10 @@ class BodyTooLargeError(InvalidRequest):
         super().__init__(f"the request body is longer than {BODY_CAP} bytes", status=413)
 
 
+class NotJsonError(InvalidRequest):
+    """The request body is not a JSON object."""
+
+
 class ClientLeftError(Exception):
     """The client closed its connection before the answer was there."""
 
@@ -38,32 +49,136 @@ def encode(value: object) -> bytes:
     return msgspec.json.encode(value)
 
 
-def json_response(
-    body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None
-) -> Response:
-    """A response of JSON that is written already."""
-    return Response(body, status, headers, media_type="application/json")
+class Call:
+    """One request, read as far as somebody asked."""
+
+    __slots__ = ("receive", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.scope = scope
+        self.receive = receive
+
+    @property
+    def path(self) -> str:
+        """Where the request went, decoded."""
+        path: str = self.scope["path"]
+        return path
+
+    @property
+    def host(self) -> str:
+        """The caller's address, or nothing when the server does not know it."""
+        client = self.scope.get("client")
+        return client[0] if client else ""
+
+    def parameter(self, name: str) -> str:
+        """A part of the path."""
+        value: str = self.scope["path_params"][name]
+        return value
+
+    def query(self, name: str) -> str | None:
+        """The last value of a query parameter."""
+        pairs = parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        return dict(pairs).get(name)
+
+    def header(self, name: bytes) -> str:
+        """The first header of this lower-case name, or nothing."""
+        for key, value in self.scope["headers"]:
+            if key == name:
+                text: str = value.decode("latin-1")
+                return text
+        return ""
+
+    async def raw_body(self) -> bytes:
+        """The whole body.
+
+        Raises:
+            BodyTooLargeError: It is too long.
+            ClientLeftError: It broke off.
+        """
+        pieces: list[bytes] = []
+        length = 0
+        while (message := await self.receive())["type"] == "http.request":
+            pieces.append(message.get("body", b""))
+            length += len(pieces[-1])
+            if length > BODY_CAP:
+                raise BodyTooLargeError
+            if not message.get("more_body"):
+                return b"".join(pieces)
+        raise ClientLeftError
+
+    async def body(self) -> dict[str, JSON]:
+        """The body as a JSON object.
+
+        Raises:
+            NotJsonError: It is none.
+            BodyTooLargeError: It is too long.
+        """
+        raw = await self.raw_body()
+        try:
+            parsed: Any = msgspec.json.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise NotJsonError(f"the body is not valid JSON: {error}") from error
+        if not isinstance(parsed, dict):
+            raise NotJsonError("the body must be a JSON object")
+        return parsed
 
 
-async def read_body(request: Request) -> dict[str, JSON]:
-    """The request body as a JSON object.
+class Reply(Protocol):
+    """What a handler gives back."""
 
-    Raises:
-        InvalidRequest: It is none.
-        BodyTooLargeError: It is too long.
-    """
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > BODY_CAP:
-            raise BodyTooLargeError
-    try:
-        parsed: Any = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"the body is not valid JSON: {error}") from error
-    if not isinstance(parsed, dict):
-        raise InvalidRequest("the body must be a JSON object")
-    return parsed
+    async def deliver(self, receive: Receive, send: Send) -> None:
+        """Send it."""
+        ...
+
+
+class Whole(Reply):
+    """An answer that is there."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(
+        self, body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.body = body
+        self.status = status
+        self.headers = headers
+
+    @override
+    async def deliver(self, receive: Receive, send: Send) -> None:
+        headers = [_JSON, (b"content-length", str(len(self.body)).encode())]
+        for name, value in (self.headers or {}).items():
+            headers.append((name.lower().encode("latin-1"), value.encode("latin-1")))
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+Handler = Callable[[Call], Awaitable[Reply]]
+Failed = Callable[[GatewayError], Whole]
+
+
+class Door:
+    """An ASGI application: one handler, and how its surface words a failure."""
+
+    __slots__ = ("_failed", "_handler")
+
+    def __init__(self, handler: Handler, failed: Failed) -> None:
+        self._handler = handler
+        self._failed = failed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one exchange."""
+        try:
+            reply = await self._handler(Call(scope, receive))
+        except GatewayError as error:
+            reply = self._failed(error)
+        except ClientLeftError:
+            reply = Whole(b"", status=CLIENT_LEFT)
+        await reply.deliver(receive, send)
+
+
+def route(method: str, path: str, handler: Handler, failed: Failed) -> Route:
+    """A route that leads to a handler."""
+    return Route(path, Door(handler, failed), methods=[method], include_in_schema=False)
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
@@ -100,14 +215,35 @@ async def _disconnect(receive: Receive) -> None:
         pass
 
 
-class EventStream(Response):
-    """Server-sent events: `data:` chunks as they come, then `[DONE]`.
+async def data_frames(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Each chunk as an event without a name."""
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            yield b"data: " + chunk + b"\n\n"
 
-    The first chunk has arrived before the response begins, so that a failure before it has its
-    own status. A later failure arrives as an event, and the stream ends.
+
+def data_frame(body: bytes) -> bytes:
+    """An event without a name."""
+    return b"data: " + body + b"\n\n"
+
+
+def named_frame(event: dict[str, JSON]) -> bytes:
+    """An event that is named by its `type`."""
+    return f"event: {event['type']}\n".encode() + b"data: " + encode(event) + b"\n\n"
+
+
+class EventStream(Reply):
+    """Server-sent events as they come.
+
+    The first has arrived before the response begins, so that a failure before it has its own
+    status. A later failure arrives as an event, and the stream ends.
     """
 
-    media_type = "text/event-stream"
+    _HEADERS = (
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"cache-control", b"no-cache"),
+        (b"x-accel-buffering", b"no"),
+    )
 
     def __init__(
         self,
@@ -115,30 +251,39 @@ class EventStream(Response):
         rest: AsyncGenerator[bytes, None],
         *,
         failure: Callable[[GatewayError], bytes],
+        end: bytes,
     ) -> None:
-        super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
-        del self.headers["content-length"]
         self._first = first
         self._rest = rest
         self._failure = failure
+        self._end = end
 
     @classmethod
     async def begin(
-        cls, chunks: AsyncGenerator[bytes, None], *, failure: Callable[[GatewayError], bytes]
+        cls,
+        frames: AsyncGenerator[bytes, None],
+        *,
+        failure: Callable[[GatewayError], bytes],
+        end: bytes = DONE,
     ) -> "EventStream":
-        """Wait for the first chunk.
+        """Wait for the first frame.
+
+        Args:
+            frames: Whole events, empty line included; the first only when there is an answer.
+            failure: The event that says what went wrong.
+            end: What follows the last frame.
 
         Raises:
             GatewayError: There was a failure instead.
         """
         try:
-            first = await anext(chunks)
+            first = await anext(frames)
         except StopAsyncIteration:
             raise MalformedAnswer("the stream ended before it began") from None
-        return cls(first, chunks, failure=failure)
+        return cls(first, frames, failure=failure, end=end)
 
     @override
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def deliver(self, receive: Receive, send: Send) -> None:
         async with aclosing(self._rest):
             try:
                 await while_connected(receive, self._send(send))
@@ -146,27 +291,19 @@ class EventStream(Response):
                 return
 
     async def _send(self, send: Send) -> None:
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        start = {"type": "http.response.start", "status": 200, "headers": list(self._HEADERS)}
         await send(start)
-        await _event(send, self._first)
+        await _frame(send, self._first)
         try:
-            async for chunk in self._rest:
-                await _event(send, chunk)
+            async for frame in self._rest:
+                await _frame(send, frame)
         except GatewayError as error:
-            await _event(send, self._failure(error))
+            await _frame(send, self._failure(error))
         except Exception:
-            await _event(send, self._failure(Unavailable("the gateway failed inside the stream")))
+            await _frame(send, self._failure(Unavailable("the gateway failed inside the stream")))
             raise
-        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+        await send({"type": "http.response.body", "body": self._end})
 
 
-async def _event(send: Send, chunk: bytes) -> None:
-    body = b"data: " + chunk + b"\n\n"
-    await send({"type": "http.response.body", "body": body, "more_body": True})
-
-
-def retry_headers(error: GatewayError) -> dict[str, str]:
-    """`Retry-After` in whole seconds, rounded up, when the provider gave one."""
-    if error.retry_after is None:
-        return {}
-    return {"Retry-After": str(-int(-error.retry_after.total_seconds() // 1))}
+async def _frame(send: Send, frame: bytes) -> None:
+    await send({"type": "http.response.body", "body": frame, "more_body": True})

@@ -2,32 +2,46 @@
 
 import base64
 import binascii
+from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.client import Gateway
 from gateway.config import Endpoint
 from gateway.errors import GatewayError, InvalidRequest, UnknownEndpoint
-from gateway.surfaces.dialects import Dialect, Unprocessable, answered, asked, dialect_of
+from gateway.surfaces.dialects import answered, asked, dialect_of
 from gateway.surfaces.exchange import (
-    CLIENT_LEFT,
-    BodyTooLargeError,
-    ClientLeftError,
+    Call,
     EventStream,
+    NotJsonError,
+    Reply,
+    Whole,
+    data_frame,
+    data_frames,
     encode,
-    json_response,
-    read_body,
-    retry_headers,
+    route,
     while_connected,
 )
+from gateway.surfaces.mlflow_requests import Unprocessable, fault
 from gateway.surfaces.quota import CallLimitExceeded, CallQuota
+from gateway.surfaces.refusals import headers_of, status_of
 from gateway.types import JSON, Answer, EndpointType
 
 _PAGE = 3000
 """Entries per page of a list, as in the original."""
+
+
+class NotListed(UnknownEndpoint):
+    """A name that none of the lists has, in MLflow's words."""
+
+    def __init__(self, word: Literal["endpoint", "route"], name: str) -> None:
+        super().__init__(name)
+        self.message = (
+            f"The {word} '{name}' is not present or active on the server."
+            f" Please verify the {word} name."
+        )
 
 
 class MlflowSurface:
@@ -39,134 +53,160 @@ class MlflowSurface:
 
     def routes(self) -> list[Route]:
         """Routes at the root; invocations under both generations' prefixes."""
-        limits = "/limits/{name}"
+        handlers = {
+            "/api/2.0/endpoints/": self._endpoints,
+            "/api/2.0/gateway/routes/": self._routes,
+            "/api/2.0/endpoints/limits/{name}": _no_limits,
+            "/api/2.0/gateway/limits/{name}": _no_limits,
+            "/api/2.0/endpoints/{name}": self._endpoint,
+            "/api/2.0/gateway/routes/{name}": self._route,
+            "/api/3.0/gateway/endpoint/{name}": self._endpoint,
+            "/api/3.0/gateway/route/{name}": self._traffic_route,
+        }
         return [
-            Route("/gateway/{name}/invocations", self._invoke, methods=["POST"]),
-            Route("/endpoints/{name}/invocations", self._invoke, methods=["POST"]),
-            Route("/api/2.0/endpoints/", self._endpoints, methods=["GET"]),
-            Route("/api/2.0/gateway/routes/", self._routes, methods=["GET"]),
-            Route("/api/2.0/endpoints" + limits, _not_here, methods=["GET"]),
-            Route("/api/2.0/gateway" + limits, _not_here, methods=["GET"]),
-            Route("/api/2.0/endpoints/limits/", _not_here, methods=["POST"]),
-            Route("/api/2.0/gateway/limits/", _not_here, methods=["POST"]),
-            Route("/api/2.0/endpoints/{name}", self._endpoint, methods=["GET"]),
-            Route("/api/2.0/gateway/routes/{name}", self._route, methods=["GET"]),
+            route("POST", "/gateway/{name}/invocations", self._invoke, mlflow_refusal),
+            route("POST", "/endpoints/{name}/invocations", self._invoke, mlflow_refusal),
+            *(route("GET", path, handler, mlflow_refusal) for path, handler in handlers.items()),
+            route("POST", "/api/2.0/endpoints/limits/", _set_no_limits, mlflow_refusal),
+            route("POST", "/api/2.0/gateway/limits/", _set_no_limits, mlflow_refusal),
         ]
 
-    async def _invoke(self, request: Request) -> Response:
-        name: str = request.path_params["name"]
-        try:
-            return await self._invoked(request, name)
-        except GatewayError as error:
-            return error_response(error, name)
-        except ClientLeftError:
-            return Response(status_code=CLIENT_LEFT)
+    async def _invoke(self, call: Call) -> Reply:
+        name = call.parameter("name")
+        kind, declared_as = self._found(call, name)
+        body = await json_body(call)
+        dialect = dialect_of(
+            declared_as,
+            user_agent=call.header(b"user-agent"),
+            body=body,
+            prefix=call.path.split("/", 2)[1],
+        )
+        request = asked(kind, dialect, body)
+        if request.pop("stream", None):
+            return await while_connected(call.receive, begun(self._gateway, name, kind, request))
+        answer = await while_connected(call.receive, answer_of(self._gateway, name, kind, request))
+        return Whole(answered(kind, dialect, answer))
 
-    async def _invoked(self, request: Request, name: str) -> Response:
-        endpoint = self._gateway.endpoint(name)
+    def _found(self, call: Call, name: str) -> tuple[EndpointType, Literal["routes", "endpoints"]]:
+        """What a name leads to; counts the call where the entry has a `limit:`."""
+        catalog = self._gateway.catalog
+        if (traffic := catalog.routes.get(name)) is not None:
+            return traffic.endpoint_type, "endpoints"
+        endpoint = catalog.endpoints.get(name)
+        if endpoint is None:
+            raise NotListed("endpoint", name)
         if endpoint.limit is not None:
-            prefix = request.url.path.split("/", 2)[1]
-            host = request.client.host if request.client is not None else ""
-            self._quota.spend(endpoint.limit, prefix, name, host)
-        body = await _body(request)
-        agent = request.headers.get("user-agent", "")
-        dialect = dialect_of(endpoint, user_agent=agent, body=body)
-        wanted = asked(endpoint.endpoint_type, dialect, body)
-        if wanted.pop("stream", None):
-            return await while_connected(request.receive, self._stream(name, endpoint, wanted))
-        answer = await while_connected(request.receive, self._ask(name, endpoint, wanted))
-        return json_response(answered(endpoint.endpoint_type, dialect, answer))
+            self._quota.spend(endpoint.limit, call.path.split("/", 2)[1], name, call.host)
+        return endpoint.endpoint_type, endpoint.declared_as
 
-    async def _ask(self, name: str, endpoint: Endpoint, body: dict[str, JSON]) -> Answer:
-        match endpoint.endpoint_type:
-            case EndpointType.CHAT:
-                return await self._gateway.chat(name, body)
-            case EndpointType.COMPLETIONS:
-                return await self._gateway.complete(name, body)
-            case EndpointType.EMBEDDINGS:
-                return await self._gateway.embed(name, body)
+    async def _endpoints(self, call: Call) -> Reply:
+        return self._listed(call, "endpoint")
 
-    async def _stream(self, name: str, endpoint: Endpoint, body: dict[str, JSON]) -> EventStream:
-        # As in the original, token counts always close a stream.
-        body.setdefault("stream_options", {"include_usage": True})
-        match endpoint.endpoint_type:
-            case EndpointType.CHAT:
-                chunks = self._gateway.stream_chat(name, body)
-            case EndpointType.COMPLETIONS:
-                chunks = self._gateway.stream_complete(name, body)
-            case _:
-                raise Unprocessable("Embeddings are not streamed.")
-        return await EventStream.begin(chunks, failure=_event)
+    async def _routes(self, call: Call) -> Reply:
+        return self._listed(call, "route")
 
-    async def _endpoints(self, request: Request) -> Response:
-        return self._listed(request, "endpoints", Dialect.CHOICES)
+    async def _endpoint(self, call: Call) -> Reply:
+        return self._shown(call.parameter("name"), "endpoint")
 
-    async def _routes(self, request: Request) -> Response:
-        return self._listed(request, "routes", Dialect.CANDIDATES)
+    async def _route(self, call: Call) -> Reply:
+        return self._shown(call.parameter("name"), "route")
 
-    async def _endpoint(self, request: Request) -> Response:
-        return self._shown(request.path_params["name"], Dialect.CHOICES)
+    async def _traffic_route(self, call: Call) -> Reply:
+        name = call.parameter("name")
+        found = self._gateway.catalog.routes.get(name)
+        if found is None:
+            raise NotListed("route", name)
+        shares: JSON = [
+            {"name": destination, "traffic_percentage": share}
+            for destination, share in found.shares
+        ]
+        return Whole(
+            encode(
+                {
+                    "name": name,
+                    "task_type": found.endpoint_type,
+                    "destinations": shares,
+                    "routing_strategy": "TRAFFIC_SPLIT",
+                }
+            )
+        )
 
-    async def _route(self, request: Request) -> Response:
-        return self._shown(request.path_params["name"], Dialect.CANDIDATES)
-
-    def _listed(self, request: Request, key: str, dialect: Dialect) -> Response:
-        try:
-            start = _page_start(request.query_params.get("page_token"))
-        except InvalidRequest as error:
-            return error_response(error)
+    def _listed(self, call: Call, word: Literal["endpoint", "route"]) -> Reply:
+        start = _page_start(call.query("page_token"))
         endpoints = list(self._gateway.catalog.endpoints.values())
-        page = [_described(endpoint, dialect) for endpoint in endpoints[start : start + _PAGE]]
+        page = [_described(endpoint, word) for endpoint in endpoints[start : start + _PAGE]]
         more = start + _PAGE < len(endpoints)
         token = _page_token(start + _PAGE) if more else None
-        return json_response(encode({key: page, "next_page_token": token}))
+        return Whole(encode({f"{word}s": page, "next_page_token": token}))
 
-    def _shown(self, name: str, dialect: Dialect) -> Response:
+    def _shown(self, name: str, word: Literal["endpoint", "route"]) -> Reply:
         endpoint = self._gateway.catalog.endpoints.get(name)
         if endpoint is None:
-            return error_response(UnknownEndpoint(name), name, dialect)
-        return json_response(encode(_described(endpoint, dialect)))
+            raise NotListed(word, name)
+        return Whole(encode(_described(endpoint, word)))
 
 
-def error_response(
-    error: GatewayError, name: str = "", dialect: Dialect = Dialect.CHOICES
-) -> Response:
+def mlflow_refusal(error: GatewayError) -> Whole:
     """An error as MLflow's gateway shapes it."""
-    status, headers = error.http_status, retry_headers(error)
+    body: Mapping[str, JSON] = {"detail": error.message}
     if isinstance(error, CallLimitExceeded):  # The original's one answer without `detail`.
-        return json_response(encode({"error": error.message}), status=status, headers=headers)
-    detail: JSON = error.message
+        body = {"error": error.message}
     if isinstance(error, Unprocessable):
-        detail = error.detail
-    if isinstance(error, UnknownEndpoint):
-        thing = "route" if dialect is Dialect.CANDIDATES else "endpoint"
-        detail = (
-            f"The {thing} '{name}' is not present or active on the server."
-            f" Please verify the {thing} name."
-        )
-    return json_response(encode({"detail": detail}), status=status, headers=headers)
+        body = {"detail": error.detail}
+    return Whole(encode(body), status=status_of(error), headers=headers_of(error))
 
 
-async def _body(request: Request) -> dict[str, JSON]:
+async def json_body(call: Call) -> dict[str, JSON]:
+    """The body, or MLflow's complaint about it."""
     try:
-        return await read_body(request)
-    except BodyTooLargeError:
-        raise
-    except InvalidRequest as error:
-        raise Unprocessable(error.message) from error
+        return await call.body()
+    except NotJsonError as error:
+        context = {"error": error.message}
+        raise Unprocessable(
+            [fault("json_invalid", (), "JSON decode error", {}, **context)]
+        ) from error
+
+
+async def answer_of(
+    gateway: Gateway, name: str, kind: EndpointType, request: dict[str, JSON]
+) -> Answer:
+    """Ask, whatever the endpoint does."""
+    match kind:
+        case EndpointType.CHAT:
+            return await gateway.chat(name, request)
+        case EndpointType.COMPLETIONS:
+            return await gateway.complete(name, request)
+        case EndpointType.EMBEDDINGS:
+            return await gateway.embed(name, request)
+
+
+async def begun(
+    gateway: Gateway, name: str, kind: EndpointType, request: dict[str, JSON]
+) -> EventStream:
+    """Begin a stream; as in the original, token counts always close it."""
+    request.setdefault("stream_options", {"include_usage": True})
+    match kind:
+        case EndpointType.CHAT:
+            chunks = gateway.stream_chat(name, request)
+        case EndpointType.COMPLETIONS:
+            chunks = gateway.stream_complete(name, request)
+        case _:
+            raise Unprocessable("Embeddings are not streamed.")
+    return await EventStream.begin(data_frames(chunks), failure=_event)
 
 
 def _event(error: GatewayError) -> bytes:
-    return encode({"error": {"message": error.message, "type": type(error).__name__}})
+    body = {"error": {"message": error.message, "type": type(error).__name__}}
+    return data_frame(encode(body))
 
 
-def _described(endpoint: Endpoint, dialect: Dialect) -> dict[str, JSON]:
-    word = "route" if dialect is Dialect.CANDIDATES else "endpoint"
+def _described(endpoint: Endpoint, word: Literal["endpoint", "route"]) -> dict[str, JSON]:
     limit = endpoint.limit
     return {
         "name": endpoint.name,
         f"{word}_type": endpoint.endpoint_type,
         "model": {"name": endpoint.model, "provider": endpoint.provider},
+        # Its UI takes off the first character and finds the server by the rest.
         f"{word}_url": f"/gateway/{endpoint.name}/invocations",
         "limit": limit.model_dump() if limit is not None else None,
     }
@@ -178,7 +218,9 @@ def _page_start(token: str | None) -> int:
     try:
         index = msgspec.json.decode(base64.b64decode(token, validate=True))["index"]
         return max(int(index), 0)
-    except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (
+        binascii.Error, msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError,
+    ) as error:  # fmt: skip
         raise InvalidRequest("Invalid page token.") from error
 
 
@@ -186,5 +228,9 @@ def _page_token(index: int) -> str:
     return base64.b64encode(encode({"index": index})).decode("ascii")
 
 
-async def _not_here(_: Request) -> Response:
-    return json_response(encode({"detail": "Not Implemented"}), status=501)
+async def _no_limits(_: Call) -> Reply:
+    return Whole(encode({"detail": "The get_limits API is not available yet."}), status=501)
+
+
+async def _set_no_limits(_: Call) -> Reply:
+    return Whole(encode({"detail": "The set_limits API is not available yet."}), status=501)

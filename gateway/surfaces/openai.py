@@ -1,30 +1,28 @@
 """OpenAI's interface: `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, `/v1/models`."""
 
+import base64
+import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
 
-from starlette.requests import Request
-from starlette.responses import Response
+import msgspec
 from starlette.routing import Route
 
 from gateway.client import Gateway
-from gateway.errors import (
-    GatewayError,
-    InvalidRequest,
-    PermanentError,
-    QuotaExhausted,
-    RateLimited,
-    UnknownEndpoint,
-)
+from gateway.config import Wire
+from gateway.errors import GatewayError, InvalidRequest
 from gateway.surfaces.exchange import (
-    CLIENT_LEFT,
-    ClientLeftError,
+    Call,
     EventStream,
+    Reply,
+    Whole,
+    data_frame,
+    data_frames,
     encode,
-    json_response,
-    read_body,
-    retry_headers,
+    route,
     while_connected,
 )
+from gateway.surfaces.refusals import openai_body, openai_refusal
 from gateway.types import JSON, Answer
 
 Ask = Callable[[str, dict[str, JSON]], Awaitable[Answer]]
@@ -38,91 +36,84 @@ class OpenAISurface:
         self._gateway = gateway
 
     def routes(self) -> list[Route]:
-        """Routes under `/v1`."""
+        """Routes under `/v1`, those asked most first."""
         return [
-            Route("/v1/chat/completions", self._chat, methods=["POST"]),
-            Route("/v1/completions", self._complete, methods=["POST"]),
-            Route("/v1/embeddings", self._embed, methods=["POST"]),
-            Route("/v1/models", self._models, methods=["GET"]),
-            Route("/v1/models/{name}", self._model, methods=["GET"]),
+            route("POST", "/v1/chat/completions", self.chat, openai_refusal),
+            route("POST", "/v1/embeddings", self.embed, openai_refusal),
+            route("POST", "/v1/completions", self.complete, openai_refusal),
+            route("GET", "/v1/models", self.models, openai_refusal),
+            route("GET", "/v1/models/{name}", self.model, openai_refusal),
         ]
 
-    async def _chat(self, request: Request) -> Response:
-        return await self._asked(request, self._gateway.chat, self._gateway.stream_chat)
+    async def chat(self, call: Call) -> Reply:
+        """One chat completion, whole or streamed."""
+        return await self._asked(call, self._gateway.chat, self._gateway.stream_chat)
 
-    async def _complete(self, request: Request) -> Response:
-        return await self._asked(request, self._gateway.complete, self._gateway.stream_complete)
+    async def complete(self, call: Call) -> Reply:
+        """One text completion, whole or streamed."""
+        return await self._asked(call, self._gateway.complete, self._gateway.stream_complete)
 
-    async def _embed(self, request: Request) -> Response:
-        return await self._asked(request, self._gateway.embed, None)
+    async def embed(self, call: Call) -> Reply:
+        """Embeddings, as numbers or as the base64 that OpenAI's SDK asks for by itself."""
+        body = await call.body()
+        name = model_of(body)
+        packed = body.get("encoding_format") == "base64"
+        if packed and self._gateway.endpoint(name).wire is not Wire.OPENAI:
+            del body["encoding_format"]
+        answer = await while_connected(call.receive, awaited(self._gateway.embed(name, body)))
+        if packed and "encoding_format" not in body:
+            return Whole(_packed(answer.raw))
+        return Whole(answer.raw)
 
-    async def _asked(self, request: Request, ask: Ask, stream: Stream | None) -> Response:
-        try:
-            body = await read_body(request)
-            endpoint = _endpoint_of(body)
-            if body.pop("stream", None) and stream is not None:
-                chunks = stream(endpoint, body)
-                return await while_connected(
-                    request.receive, EventStream.begin(chunks, failure=error_body)
-                )
-            answer = await while_connected(request.receive, _awaited(ask(endpoint, body)))
-        except GatewayError as error:
-            return error_response(error)
-        except ClientLeftError:
-            return Response(status_code=CLIENT_LEFT)
-        return json_response(answer.raw)
-
-    async def _models(self, _: Request) -> Response:
+    async def models(self, _: Call) -> Reply:
+        """Every name that can be asked."""
         catalog = self._gateway.catalog
         models = [_model(name) for name in [*catalog.endpoints, *catalog.routes]]
-        return json_response(encode({"object": "list", "data": models}))
+        return Whole(encode({"object": "list", "data": models}))
 
-    async def _model(self, request: Request) -> Response:
-        name: str = request.path_params["name"]
-        try:
-            self._gateway.endpoint(name)
-        except UnknownEndpoint as error:
-            return error_response(error)
-        return json_response(encode(_model(name)))
+    async def model(self, call: Call) -> Reply:
+        """One of them."""
+        name = call.parameter("name")
+        self._gateway.endpoint(name)
+        return Whole(encode(_model(name)))
 
-
-def error_body(error: GatewayError) -> bytes:
-    """OpenAI's error object."""
-    code = "model_not_found" if isinstance(error, UnknownEndpoint) else error.code
-    kind = _type_of(error)
-    return encode({"error": {"message": error.message, "type": kind, "param": None, "code": code}})
-
-
-def error_response(error: GatewayError) -> Response:
-    """OpenAI's error object, with the headers by which its SDKs decide whether to try again."""
-    headers = retry_headers(error)
-    if isinstance(error, PermanentError):
-        headers["x-should-retry"] = "false"
-    return json_response(error_body(error), status=error.http_status, headers=headers)
+    async def _asked(self, call: Call, ask: Ask, stream: Stream) -> Reply:
+        body = await call.body()
+        name = model_of(body)
+        if body.pop("stream", None):
+            frames = data_frames(stream(name, body))
+            return await while_connected(call.receive, EventStream.begin(frames, failure=_event))
+        answer = await while_connected(call.receive, awaited(ask(name, body)))
+        return Whole(answer.raw)
 
 
-def _type_of(error: GatewayError) -> str:
-    match error:
-        case RateLimited():
-            return "rate_limit_error"
-        case QuotaExhausted():
-            return "insufficient_quota"
-        case UnknownEndpoint() | InvalidRequest():
-            return "invalid_request_error"
-        case _:
-            return "api_error"
-
-
-def _endpoint_of(body: dict[str, JSON]) -> str:
+def model_of(body: dict[str, JSON]) -> str:
+    """Take the name of the endpoint out of a body."""
     name = body.pop("model", None)
     if not isinstance(name, str) or not name:
-        raise InvalidRequest("you must provide a `model`: the name of an endpoint")
+        raise InvalidRequest("you must provide a `model`: the name of an endpoint", code="model")
     return name
+
+
+async def awaited(answer: Awaitable[Answer]) -> Answer:
+    """The same as a coroutine."""
+    return await answer
+
+
+def _event(error: GatewayError) -> bytes:
+    return data_frame(openai_body(error))
 
 
 def _model(name: str) -> dict[str, JSON]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "hikaku"}
 
 
-async def _awaited(answer: Awaitable[Answer]) -> Answer:
-    return await answer
+def _packed(raw: bytes) -> bytes:
+    """Embeddings as little-endian 32-bit floats in base64."""
+    body: dict[str, Any] = msgspec.json.decode(raw)
+    for item in body["data"]:
+        vector = item["embedding"]
+        if isinstance(vector, list):
+            floats = struct.pack(f"<{len(vector)}f", *vector)
+            item["embedding"] = base64.b64encode(floats).decode("ascii")
+    return encode(body)
