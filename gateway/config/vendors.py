@@ -19,6 +19,7 @@ class Wire(StrEnum):
 
     OPENAI = "openai"
     TGI = "tgi"
+    ANTHROPIC = "anthropic"
     MLFLOW_SERVING = "mlflow_serving"
     ECHO = "echo"
     CHAOS = "chaos"
@@ -60,6 +61,18 @@ class TgiSettings(Settings):
 
     hf_server_url: Url
     api_key: Secret | None = None
+
+
+class AnthropicSettings(Settings):
+    """Anthropic's Messages API."""
+
+    api_key: Secret | None = None
+    api_base: Url | None = None
+    version: str = "2023-06-01"
+    beta: str | None = None
+    """Sent as `anthropic-beta`."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """For requests that name none: Anthropic wants a number with each of them."""
 
 
 class MlflowServingSettings(Settings):
@@ -148,6 +161,12 @@ VENDORS: Mapping[str, Vendor] = {
     "perplexity": _openai("https://api.perplexity.ai"),
     "cerebras": _openai("https://api.cerebras.ai/v1"),
     "nvidia-nim": _openai("https://integrate.api.nvidia.com/v1"),
+    "anthropic": Vendor(
+        wire=Wire.ANTHROPIC,
+        settings=AnthropicSettings,
+        base_url="https://api.anthropic.com/v1",
+        needs_key=True,
+    ),
     "huggingface-text-generation-inference": _TGI,
     "tgi": _TGI,
     "mlflow-model-serving": Vendor(wire=Wire.MLFLOW_SERVING, settings=MlflowServingSettings),
@@ -155,7 +174,7 @@ VENDORS: Mapping[str, Vendor] = {
     "chaos": Vendor(wire=Wire.CHAOS, settings=ChaosSettings),
     **dict.fromkeys(
         (
-            "ai21labs", "amazon-bedrock", "anthropic", "azure", "bedrock", "cohere", "databricks",
+            "ai21labs", "amazon-bedrock", "azure", "bedrock", "cohere", "databricks",
             "databricks-model-serving", "gemini", "litellm", "mosaicml", "palm", "portkey",
             "sap-ai-core", "typesafe", "vertex-ai",
         ),

@@ -3,6 +3,7 @@
 from gateway.config import Endpoint, Wire
 from gateway.errors import EndpointUnavailable
 from gateway.http import Transport
+from gateway.providers.anthropic import AnthropicProvider, OwnDoor
 from gateway.providers.by_chat import CompletionsByChat, completes_by_chat
 from gateway.providers.chaos import ChaosTransport
 from gateway.providers.discreet import DiscreetProvider
@@ -35,6 +36,9 @@ def _bound(endpoint: Endpoint, transport: Transport) -> Provider:
             return OpenAIProvider(endpoint, ChaosTransport(endpoint), base_url="http://chaos")
         case Wire.OPENAI:
             return _openai(endpoint, transport, _address(endpoint))
+        case Wire.ANTHROPIC:
+            door = OwnDoor(endpoint, base_url=_address(endpoint))
+            return _by_chat(endpoint, AnthropicProvider(endpoint, transport, door))
         case Wire.MLFLOW_SERVING:
             return MlflowServingProvider(endpoint, transport, base_url=_address(endpoint))
         case Wire.TGI:
@@ -50,6 +54,12 @@ def _address(endpoint: Endpoint) -> str:
     if endpoint.base_url is None:
         raise EndpointUnavailable(f"the endpoint `{endpoint.name}` has no address")
     return endpoint.base_url
+
+
+def _by_chat(endpoint: Endpoint, provider: Provider) -> Provider:
+    """Of a vendor that only chats: completions by chatting, as MLflow's own gateway makes them."""
+    completes = endpoint.endpoint_type is EndpointType.COMPLETIONS
+    return CompletionsByChat(provider) if completes else provider
 
 
 def _openai(endpoint: Endpoint, transport: Transport, base_url: str) -> Provider:

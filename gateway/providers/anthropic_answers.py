@@ -49,6 +49,7 @@ class _Counts(msgspec.Struct):
 class _Block(msgspec.Struct):
     type: str
     text: str = ""
+    thinking: str = ""
     id: str = ""
     name: str = ""
     input: msgspec.Raw = msgspec.Raw(b"{}")
@@ -69,6 +70,7 @@ class _Message(msgspec.Struct):
 class _Delta(msgspec.Struct):
     type: str = ""
     text: str = ""
+    thinking: str = ""
     partial_json: str = ""
     stop_reason: str | None = None
     stop_details: _Stop | None = None
@@ -101,6 +103,7 @@ def read_message(raw: bytes) -> Answer:
     if message.stop_reason is None:
         raise MalformedAnswer("a message without a reason why it ends")
     texts = [block.text for block in message.content if block.type == "text"]
+    thoughts = "".join(block.thinking for block in message.content)
     calls = [
         dialect.tool_call(block.id, block.name, bytes(block.input).decode("utf-8"))
         for block in message.content
@@ -113,6 +116,7 @@ def read_message(raw: bytes) -> Answer:
         model=message.model,
         tool_calls=calls,
         refusal=message.stop_details.explanation if message.stop_details is not None else None,
+        reasoning=thoughts or None,
     ).answer()
 
 
@@ -171,6 +175,8 @@ class Reading:
     def _delta(self, delta: _Delta) -> Iterator[bytes]:
         if delta.type == "text_delta":
             yield self._writer.piece(delta.text)
+        elif delta.type == "thinking_delta" and delta.thinking:
+            yield self._writer.reasoning(delta.thinking)
         elif delta.type == "input_json_delta" and delta.partial_json:
             self._arguments += delta.partial_json
             yield self._writer.tool_call(self._calls, arguments=delta.partial_json)

@@ -1,6 +1,7 @@
 """Text completions of a model that only chats, as MLflow 2.8 asked OpenAI's for them."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -34,8 +35,9 @@ class CompletionsByChat(Abilities, Provider):
 
     @override
     async def stream_complete(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
-        async for chunk in self._chatting.stream_chat(_as_chat(body)):
-            yield _as_text(chunk, "delta")
+        async with aclosing(self._chatting.stream_chat(_as_chat(body))) as chunks:
+            async for chunk in chunks:
+                yield _as_text(chunk, "delta")
 
 
 def _as_chat(body: JSONObject) -> dict[str, JSON]:

@@ -145,14 +145,17 @@ def chat_body(
     model: str | None,
     tool_calls: Sequence[JSONObject] = (),
     refusal: str | None = None,
+    reasoning: str | None = None,
 ) -> bytes:
     """Write a chat completion."""
-    message: JSON = {
+    message: dict[str, JSON] = {
         "role": "assistant",
         "content": text,
         "tool_calls": list(tool_calls) or None,
         "refusal": refusal,
     }
+    if reasoning is not None:
+        message["reasoning_content"] = reasoning
     choice: JSON = {"index": 0, "message": message, "finish_reason": finish_reason}
     return _written("chat.completion", "chatcmpl", choice, usage, model)
 
@@ -209,6 +212,7 @@ class ChunkWriter:
         call_id: str | None = None,
         name: str | None = None,
         arguments: str = "",
+        extra: JSONObject | None = None,
     ) -> bytes:
         """A piece of the `index`th tool call (from 0): its id and name first, then arguments."""
         call: dict[str, object] = {"index": index}
@@ -217,7 +221,13 @@ class ChunkWriter:
             call |= {"id": call_id, "type": "function"}
         if name is not None:
             function["name"] = name
+        if extra is not None:
+            call["extra_content"] = extra
         return self._delta({"tool_calls": [call | {"function": function}]})
+
+    def reasoning(self, text: str) -> bytes:
+        """A piece of what the model thinks before it answers."""
+        return self._delta({"reasoning_content": text})
 
     def refusal(self, text: str) -> bytes:
         """A piece of the model's words for why it does not answer."""

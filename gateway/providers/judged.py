@@ -1,4 +1,4 @@
-"""Calls whose failures a vendor words in its own way, and answers of vendors with other dialects."""
+"""Calls whose failures vendors word in their own way, and answers out of their dialects."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -61,6 +61,7 @@ class Spoken:
     model: str | None
     tool_calls: Sequence[JSONObject] = ()
     refusal: str | None = None
+    reasoning: str | None = None
 
     def answer(self) -> Answer:
         """The same in OpenAI's dialect."""
@@ -71,6 +72,7 @@ class Spoken:
             model=self.model,
             tool_calls=self.tool_calls,
             refusal=self.refusal,
+            reasoning=self.reasoning,
         )
         return Answer(
             raw=raw,

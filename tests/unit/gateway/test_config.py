@@ -161,10 +161,10 @@ routes: [{{name: s, task_type: llm/v1/chat, destinations: [{{name: %s, traffic_p
 
 
 def test_a_provider_that_is_known_but_not_spoken_loads_and_says_so():
-    text = NEW.replace("OpenAI", "anthropic").replace("openai_api_key", "anthropic_api_key")
+    text = NEW.replace("OpenAI", "sap-ai-core")
     endpoint = parse(text, {}).endpoints["質問"]
     assert endpoint.wire is Wire.ABSENT
-    assert "anthropic" in (endpoint.unavailable or "")
+    assert "sap-ai-core" in (endpoint.unavailable or "")
 
 
 def test_a_password_in_an_address_is_refused():
