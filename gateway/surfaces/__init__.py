@@ -3,10 +3,12 @@
 from starlette.routing import Route
 
 from gateway.client import Gateway
+from gateway.surfaces.anthropic import AnthropicSurface
 from gateway.surfaces.mlflow import MlflowSurface
 from gateway.surfaces.mlflow_server import MlflowServerSurface
 from gateway.surfaces.openai import OpenAISurface
 from gateway.surfaces.refusals import refusal_at
+from gateway.surfaces.responses import ResponsesSurface
 
 __all__ = ["refusal_at", "routes"]
 
@@ -18,5 +20,7 @@ def routes(gateway: Gateway) -> list[Route]:
         # Routes are tried in order: those asked most come first.
         *openai.routes(),
         *MlflowSurface(gateway).routes(),
+        *ResponsesSurface(gateway).routes(),
+        *AnthropicSurface(gateway).routes(),
         *MlflowServerSurface(gateway, openai).routes(),
     ]

@@ -1,8 +1,14 @@
 """What a model said by chat, read out of OpenAI's dialect for surfaces with other words."""
 
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from typing import Protocol
+
 import msgspec
 
 from gateway.errors import MalformedAnswer
+from gateway.surfaces.exchange import named_frame
+from gateway.types import JSON
 
 
 class Function(msgspec.Struct, frozen=True):
@@ -117,3 +123,37 @@ def read(raw: bytes) -> Said:
         return _SAID.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedAnswer(f"not an answer in OpenAI's dialect: {error}") from error
+
+
+class Events(Protocol):
+    """Says a streamed answer in another API's events."""
+
+    def begin(self) -> Iterator[dict[str, JSON]]:
+        """Events before the first piece."""
+        ...
+
+    def feed(self, chunk: Said) -> Iterator[dict[str, JSON]]:
+        """Events of one chunk."""
+        ...
+
+    def end(self) -> Iterator[dict[str, JSON]]:
+        """Events after the last chunk."""
+        ...
+
+
+async def translated(
+    chunks: AsyncGenerator[bytes, None], events: Events
+) -> AsyncGenerator[bytes, None]:
+    """The frames of a stream in another API's events."""
+    begun = False
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            found = read(chunk)
+            if not begun:  # Only now is it sure that there is an answer.
+                begun = True
+                for event in events.begin():
+                    yield named_frame(event)
+            for event in events.feed(found):
+                yield named_frame(event)
+    for event in events.end():
+        yield named_frame(event)
