@@ -101,7 +101,7 @@ def _payload(body: JSONObject, most: JSON) -> dict[str, JSON]:
     asked = wishes.max_tokens()
     payload: dict[str, JSON] = {
         "max_tokens": asked if asked is not None else most,
-        "messages": [_message(turn) for turn in conversation.turns],
+        "messages": [_message(turn) for turn in conversation.alternating()],
     }
     if payload["max_tokens"] is None:
         raise InvalidRequest(

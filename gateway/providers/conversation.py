@@ -74,7 +74,7 @@ Part: TypeAlias = Text | Image | ToolCall | ToolResult
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """All that one side said until the other side's turn came; results of tools are the user's."""
+    """One message; results of tools are the user's."""
 
     role: Literal["user", "assistant"]
     parts: tuple[Part, ...]
@@ -86,6 +86,13 @@ class Conversation:
 
     system: tuple[str, ...]
     turns: tuple[Turn, ...]
+
+    def alternating(self) -> tuple[Turn, ...]:
+        """The turns, those that follow each other on one side as one."""
+        return tuple(
+            Turn(role=role, parts=tuple(part for turn in group for part in turn.parts))
+            for role, group in groupby(self.turns, key=lambda turn: turn.role)
+        )
 
 
 _KEYS = {
@@ -112,11 +119,7 @@ def read(body: JSONObject) -> Conversation:
             "messages", "this vendor takes system messages before all others only"
         )
     system = tuple(_only_text(message) for message in messages[:first])
-    parts = list(_parts_of(messages[first:]))
-    turns = tuple(
-        Turn(role=role, parts=tuple(part for _, part in group))
-        for role, group in groupby(parts, key=lambda pair: pair[0])
-    )
+    turns = tuple(_turns(messages[first:]))
     if not turns:
         raise InvalidRequest("there is no message to answer")
     return Conversation(system=system, turns=turns)
@@ -134,9 +137,7 @@ def _only_text(message: JSONObject) -> str:
     return "".join(part.text for part in parts if isinstance(part, Text))
 
 
-def _parts_of(
-    messages: Iterable[JSONObject],
-) -> Iterator[tuple[Literal["user", "assistant"], Part]]:
+def _turns(messages: Iterable[JSONObject]) -> Iterator[Turn]:
     called: dict[str, str] = {}
     for message in messages:
         role = message.get("role")
@@ -146,14 +147,13 @@ def _parts_of(
         _refuse_keys(message, _KEYS[role] | ignored, f"a message of role `{role}`")
         match role:
             case "assistant":
-                for part in _said(message):
-                    if isinstance(part, ToolCall):
-                        called[part.id] = part.name
-                    yield "assistant", part
+                parts = tuple(_said(message))
+                called |= {part.id: part.name for part in parts if isinstance(part, ToolCall)}
+                yield Turn(role="assistant", parts=parts)
             case "tool":
-                yield "user", _result(message, called)
+                yield Turn(role="user", parts=(_result(message, called),))
             case _:
-                yield from (("user", part) for part in _content(message.get("content")))
+                yield Turn(role="user", parts=tuple(_content(message.get("content"))))
 
 
 def _refuse_keys(given: Mapping[str, JSON], known: set[str], where: str) -> None:

@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -34,6 +35,7 @@ class _CompletionDetails(msgspec.Struct):
 class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
     prompt_cache_hit_tokens: int | None = None
@@ -68,7 +70,10 @@ _BODY = msgspec.json.Decoder(_Body)
 _EMBEDDINGS = msgspec.json.Decoder(_Embeddings)
 _CHUNK = msgspec.json.Decoder(_Chunk)
 _NO_ERROR = (b"", b"null")
-_FINISH = {"stop_sequence": "stop", "eos_token": "stop", "max_tokens": "length", "eos": "stop"}
+_FINISH = {
+    "stop_sequence": "stop", "eos_token": "stop", "eos": "stop",
+    "max_tokens": "length", "model_length": "length",
+}  # fmt: skip
 """Other people's finish reasons in OpenAI's words."""
 
 
@@ -84,6 +89,8 @@ def chat_answer(raw: bytes) -> Answer:
     if choice.message is None:
         raise MalformedAnswer(f"a choice without a message: {_excerpt(raw)}")
     message = choice.message
+    if choice.finish_reason in _FINISH or isinstance(message.content, list):
+        raw = _plain(raw, "message")
     silent = message.content is None and not message.tool_calls and message.refusal is None
     # Reasoning models cut at the limit say null; anything else has to say something.
     if silent and choice.finish_reason not in {"length", "content_filter"}:
@@ -97,6 +104,8 @@ def text_answer(raw: bytes) -> Answer:
     choice = _first(body, raw)
     if choice.text is None:
         raise MalformedAnswer(f"a choice without text: {_excerpt(raw)}")
+    if choice.finish_reason in _FINISH:
+        raw = _plain(raw, "message")
     return _answer(raw, body, choice, choice.text, None)
 
 
@@ -120,6 +129,12 @@ def checked_chunk(event: bytes) -> bytes:
     if chunk.choices is None:
         raise MalformedAnswer(f"an event without choices: {_excerpt(event)}")
     return event
+
+
+def plain_chunk(chunk: bytes, reason: bytes | None) -> bytes:
+    """A chunk with a finish reason, or with content in parts, in OpenAI's own words."""
+    known = reason is not None and reason.decode() not in _FINISH
+    return chunk if known else _plain(chunk, "delta")
 
 
 def finish_word(reason: str | None) -> str | None:
@@ -167,9 +182,9 @@ def text_body(text: str, *, finish_reason: str | None, usage: Usage, model: str 
 
 
 def embeddings_body(
-    vectors: Sequence[Sequence[float]], *, usage: Usage, model: str | None
+    vectors: Sequence[Sequence[float] | str], *, usage: Usage, model: str | None
 ) -> bytes:
-    """Write a list of embeddings."""
+    """Write a list of embeddings, each as numbers or as base64."""
     items = [
         {"object": "embedding", "embedding": vector, "index": index}
         for index, vector in enumerate(vectors)
@@ -282,7 +297,7 @@ def _usage(usage: _Usage | None) -> Usage:
         thought = said.reasoning_tokens
     return Usage(
         input_tokens=usage.prompt_tokens,
-        output_tokens=usage.completion_tokens,
+        output_tokens=_said(usage, thought),
         cached_input_tokens=cached,
         reasoning_tokens=thought,
     )
@@ -292,6 +307,33 @@ def _text(content: str | list[msgspec.Raw] | None) -> str:
     if isinstance(content, list):  # Content parts; some vendors answer in them.
         return "".join(msgspec.json.decode(part, type=_Part).text for part in content)
     return content or ""
+
+
+def _said(usage: _Usage, thought: int | None) -> int | None:
+    """All output tokens; xAI counts its reasoning beside the completion, and so does the sum."""
+    heard, said, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
+    if heard is None or said is None or not thought or total != heard + said + thought:
+        return said
+    return said + thought
+
+
+def _plain(raw: bytes, part: str) -> bytes:
+    """Finish reasons translated, and content in parts as one text, its thinking beside it."""
+    body: dict[str, Any] = msgspec.json.decode(raw)
+    for choice in body["choices"]:
+        choice["finish_reason"] = finish_word(choice.get("finish_reason"))
+        said = choice.get(part)
+        if isinstance(said, dict) and isinstance(parts := said.get("content"), list):
+            said["content"] = "".join(p.get("text", "") for p in parts)
+            if thoughts := "".join(_thought(p) for p in parts):
+                said["reasoning_content"] = thoughts
+    return msgspec.json.encode(body)
+
+
+def _thought(part: dict[str, Any]) -> str:
+    """What a part of content tells of the model's reasoning, as Mistral and Databricks word it."""
+    inner = part.get("thinking") or part.get("summary") or ()
+    return "".join(p.get("text", "") for p in inner if isinstance(p, dict))
 
 
 def _counts(usage: Usage) -> dict[str, JSON]:

@@ -1,13 +1,15 @@
 """Calls whose failures vendors word in their own way, and answers out of their dialects."""
 
+import struct
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 
-from gateway.errors import GatewayError, MalformedAnswer
+from gateway.errors import GatewayError, MalformedAnswer, UnsupportedParameter
 from gateway.http import Reply, ReplyStream, Transport, WireRequest
 from gateway.http.wire import whole
 from gateway.providers import dialect
@@ -84,7 +86,31 @@ class Spoken:
         )
 
 
-def embedded(vectors: Sequence[Sequence[float]], *, usage: Usage, model: str | None) -> Answer:
+def encoding_of(body: JSONObject) -> Literal["float", "base64"]:
+    """How vectors are to be written; OpenAI's own client asks for base64 unasked.
+
+    Raises:
+        UnsupportedParameter: `encoding_format` is something else.
+    """
+    match body.get("encoding_format"):
+        case None | "float":
+            return "float"
+        case "base64":
+            return "base64"
+        case _:
+            raise UnsupportedParameter("encoding_format", "it is `float` or `base64`")
+
+
+def embedded(
+    vectors: Sequence[Sequence[float]],
+    *,
+    encoding: Literal["float", "base64"],
+    usage: Usage,
+    model: str | None,
+) -> Answer:
     """Vectors in OpenAI's dialect."""
-    raw = dialect.embeddings_body(vectors, usage=usage, model=model)
+    written: Sequence[Sequence[float] | str] = vectors
+    if encoding == "base64":
+        written = [b64encode(struct.pack(f"<{len(v)}f", *v)).decode() for v in vectors]
+    raw = dialect.embeddings_body(written, usage=usage, model=model)
     return Answer(raw=raw, usage=usage, model=model)
