@@ -16,8 +16,9 @@ from gateway.config.additions import (
     Timeouts,
 )
 from gateway.config.catalog import Catalog, Endpoint, ReplicaAddress, TrafficRoute
+from gateway.config.compatible import Habits
 from gateway.config.loading import decoded, load, parse
-from gateway.config.vendors import Wire
+from gateway.config.vendors import VENDORS, Wire
 
 __all__ = [
     "BatchApi",
@@ -29,6 +30,7 @@ __all__ = [
     "Endpoint",
     "FailureClass",
     "Fallback",
+    "Habits",
     "Health",
     "Limits",
     "Price",
@@ -39,6 +41,12 @@ __all__ = [
     "TrafficRoute",
     "Wire",
     "decoded",
+    "habits_of",
     "load",
     "parse",
 ]
+
+
+def habits_of(endpoint: Endpoint) -> Habits:
+    """How the endpoint's vendor departs from OpenAI's protocol."""
+    return VENDORS[endpoint.provider].habits

@@ -12,7 +12,7 @@ from gateway.config.source import Path, Source
 from gateway.config.vendors import VENDORS, Vendor, Wire, canonical, unprefixed
 from gateway.types import JSON
 
-ADDRESSES = ("api_base", "hf_server_url", "model_server_url")
+ADDRESSES = ("api_base", "hf_server_url", "model_server_url", "host")
 """Settings that are the address of one server; `urls:` stands instead of them."""
 
 
@@ -146,8 +146,8 @@ def _unusable(
 ) -> str | None:
     if vendor.wire is Wire.ABSENT:
         return f"this version cannot speak to the provider `{provider}` yet"
-    if resolved.public.get("api_type", "openai") != "openai":
-        return "this version cannot speak to Azure OpenAI yet"
+    if (lack := vendor.lacking(resolved.public, resolved.secrets)) is not None:
+        return lack
     if vendor.wire is Wire.OPENAI and base_url is None:
         return f"`api_base` is missing: `{provider}` has no address of its own"
     if vendor.needs_key and "api_key" not in resolved.secrets:

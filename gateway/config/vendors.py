@@ -1,12 +1,15 @@
 """Which provider names there are, the wire each one speaks, and what its `config:` may hold."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from gateway.config.compatible import COMPATIBLE, Compatible, Habits
+from gateway.types import JSON
 
 SECRET: dict[str, Any] = {"secret": True}
 """Marks a setting that is resolved as a secret and stays out of fingerprints and listings."""
@@ -20,6 +23,7 @@ class Wire(StrEnum):
     OPENAI = "openai"
     TGI = "tgi"
     ANTHROPIC = "anthropic"
+    COHERE = "cohere"
     MLFLOW_SERVING = "mlflow_serving"
     ECHO = "echo"
     CHAOS = "chaos"
@@ -45,15 +49,47 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class OpenAISettings(Settings):
+class CompatibleSettings(Settings):
     """Any server that speaks OpenAI's protocol."""
 
     api_key: Secret | None = None
     api_base: Url | None = None
+    token_parameter: Literal["max_tokens", "max_completion_tokens"] | None = None
+    """The name under which this model takes its limit of tokens; unset, as the request has it."""
+
+
+class OpenAISettings(CompatibleSettings):
+    """OpenAI, and OpenAI's models on Azure."""
+
     api_type: Literal["openai", "azure", "azuread"] = "openai"
     api_version: str | None = None
+    """Of Azure: dated versions have deployments in their paths; without one, its v1 is used."""
     deployment_name: str | None = None
     organization: str | None = None
+
+
+class AzureSettings(OpenAISettings):
+    """The same, where the provider's name says already that it is Azure."""
+
+    api_type: Literal["azure", "azuread"] = "azure"
+
+
+class DatabricksSettings(Settings):
+    """Model serving in a Databricks workspace: a token, or the secret of a service principal."""
+
+    host: Url | None = None
+    token: Secret | None = None
+    client_id: str | None = None
+    client_secret: Secret | None = None
+    token_parameter: Literal["max_tokens", "max_completion_tokens"] | None = None
+
+
+class PortkeySettings(CompatibleSettings):
+    """Portkey, in front of another vendor."""
+
+    provider: str | None = None
+    config: str | None = None
+    provider_api_key: Secret | None = None
 
 
 class TgiSettings(Settings):
@@ -73,6 +109,15 @@ class AnthropicSettings(Settings):
     """Sent as `anthropic-beta`."""
     max_tokens: int | None = Field(default=None, ge=1)
     """For requests that name none: Anthropic wants a number with each of them."""
+
+
+class CohereSettings(Settings):
+    """Cohere's API, version 2."""
+
+    api_key: Secret | None = None
+    api_base: Url | None = None
+    input_type: str | None = None
+    """What embedded texts are for, when a request does not say: Cohere wants to know."""
 
 
 class MlflowServingSettings(Settings):
@@ -126,6 +171,14 @@ class ChaosSettings(Settings):
     """File that gets one line per call that arrives and per answer that leaves."""
 
 
+Lacking = Callable[[Mapping[str, JSON], Collection[str]], str | None]
+"""(settings, names of the secrets there are) to what else has to be set, in a sentence."""
+
+
+def _nothing_lacks(_settings: Mapping[str, JSON], _secrets: Collection[str]) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vendor:
     """One provider name: a row of data."""
@@ -134,37 +187,75 @@ class Vendor:
     settings: type[Settings] | None
     base_url: str | None = None
     needs_key: bool = False
+    habits: Habits = field(default_factory=Habits)
+    lacking: Lacking = _nothing_lacks
+    retired: str | None = None
+    """Of a service that is shut down: since when, and what stands in its place."""
 
 
-def _openai(base_url: str | None, *, needs_key: bool = True) -> Vendor:
-    return Vendor(wire=Wire.OPENAI, settings=OpenAISettings, base_url=base_url, needs_key=needs_key)
+def _azure_lacks(settings: Mapping[str, JSON], _secrets: Collection[str]) -> str | None:
+    if settings.get("api_type", "openai") == "openai":
+        return None
+    return None if "api_base" in settings else "`openai_api_base` is missing: Azure's is your own"
 
 
+def _databricks_lacks(settings: Mapping[str, JSON], secrets: Collection[str]) -> str | None:
+    if "host" not in settings:
+        return "`host` is missing: the address of the workspace"
+    principal = "client_id" in settings and "client_secret" in secrets
+    return None if "token" in secrets or principal else "`token` is missing"
+
+
+def _compatible(row: Compatible) -> Vendor:
+    return Vendor(
+        wire=Wire.OPENAI,
+        settings=CompatibleSettings,
+        base_url=row.base_url,
+        needs_key=row.needs_key,
+        habits=row.habits,
+    )
+
+
+_DATABRICKS = Vendor(wire=Wire.OPENAI, settings=DatabricksSettings, lacking=_databricks_lacks)
+_HAS_RESPONSES = Habits(responses=True)
 _TGI = Vendor(wire=Wire.TGI, settings=TgiSettings)
 _ABSENT = Vendor(wire=Wire.ABSENT, settings=None)
 
 VENDORS: Mapping[str, Vendor] = {
-    "openai": _openai("https://api.openai.com/v1"),
-    "openai-compatible": _openai(None, needs_key=False),
-    "vllm": _openai("http://localhost:8000/v1", needs_key=False),
-    "sglang": _openai("http://localhost:30000/v1", needs_key=False),
-    "llama.cpp": _openai("http://localhost:8080/v1", needs_key=False),
-    "ollama": _openai("http://localhost:11434/v1", needs_key=False),
-    "groq": _openai("https://api.groq.com/openai/v1"),
-    "togetherai": _openai("https://api.together.xyz/v1"),
-    "together": _openai("https://api.together.xyz/v1"),
-    "deepseek": _openai("https://api.deepseek.com/v1"),
-    "xai": _openai("https://api.x.ai/v1"),
-    "openrouter": _openai("https://openrouter.ai/api/v1"),
-    "mistral": _openai("https://api.mistral.ai/v1"),
-    "fireworks": _openai("https://api.fireworks.ai/inference/v1"),
-    "perplexity": _openai("https://api.perplexity.ai"),
-    "cerebras": _openai("https://api.cerebras.ai/v1"),
-    "nvidia-nim": _openai("https://integrate.api.nvidia.com/v1"),
+    **{name: _compatible(row) for name, row in COMPATIBLE.items()},
+    "openai": Vendor(
+        wire=Wire.OPENAI,
+        settings=OpenAISettings,
+        base_url="https://api.openai.com/v1",
+        needs_key=True,
+        habits=_HAS_RESPONSES,
+        lacking=_azure_lacks,
+    ),
+    "azure": Vendor(
+        wire=Wire.OPENAI,
+        settings=AzureSettings,
+        needs_key=True,
+        habits=_HAS_RESPONSES,
+        lacking=_azure_lacks,
+    ),
+    "databricks": _DATABRICKS,
+    "databricks-model-serving": _DATABRICKS,
+    "portkey": Vendor(
+        wire=Wire.OPENAI,
+        settings=PortkeySettings,
+        base_url="https://api.portkey.ai/v1",
+        needs_key=True,
+    ),
     "anthropic": Vendor(
         wire=Wire.ANTHROPIC,
         settings=AnthropicSettings,
         base_url="https://api.anthropic.com/v1",
+        needs_key=True,
+    ),
+    "cohere": Vendor(
+        wire=Wire.COHERE,
+        settings=CohereSettings,
+        base_url="https://api.cohere.com/v2",
         needs_key=True,
     ),
     "huggingface-text-generation-inference": _TGI,
@@ -174,8 +265,8 @@ VENDORS: Mapping[str, Vendor] = {
     "chaos": Vendor(wire=Wire.CHAOS, settings=ChaosSettings),
     **dict.fromkeys(
         (
-            "ai21labs", "amazon-bedrock", "azure", "bedrock", "cohere", "databricks",
-            "databricks-model-serving", "gemini", "litellm", "mosaicml", "palm", "portkey",
+            "amazon-bedrock", "bedrock",
+            "gemini", "litellm", "mosaicml", "palm",
             "sap-ai-core", "typesafe", "vertex-ai",
         ),
         _ABSENT,
@@ -189,6 +280,11 @@ def canonical(provider: str) -> str:
     return provider.lower().replace("_", "-")
 
 
+_SPEAKS_FOR = {"azure": "openai"}
+"""Providers whose settings bear another's name in MLflow's files."""
+
+
 def unprefixed(provider: str, key: str) -> str:
     """MLflow's `openai_api_key`, `togetherai_api_key` ... without the provider's name."""
-    return key.removeprefix(provider.replace("-", "_") + "_")
+    own = key.removeprefix(provider.replace("-", "_") + "_")
+    return own.removeprefix(_SPEAKS_FOR.get(provider, provider) + "_")

@@ -1,11 +1,12 @@
 """One file per wire protocol, and the one place that knows which file speaks which."""
 
-from gateway.config import Endpoint, Wire
+from gateway.config import Endpoint, Wire, habits_of
 from gateway.errors import EndpointUnavailable
 from gateway.http import Transport
 from gateway.providers.anthropic import AnthropicProvider, OwnDoor
 from gateway.providers.by_chat import CompletionsByChat, completes_by_chat
 from gateway.providers.chaos import ChaosTransport
+from gateway.providers.cohere import CohereProvider
 from gateway.providers.discreet import DiscreetProvider
 from gateway.providers.echo import EchoProvider
 from gateway.providers.mlflow_serving import MlflowServingProvider
@@ -13,7 +14,7 @@ from gateway.providers.openai import OpenAIProvider
 from gateway.providers.provider import Provider
 from gateway.types import EndpointType
 
-__all__ = ["Provider", "bind"]
+__all__ = ["Provider", "bind", "has_responses"]
 
 
 def bind(endpoint: Endpoint, transport: Transport) -> Provider:
@@ -28,7 +29,9 @@ def bind(endpoint: Endpoint, transport: Transport) -> Provider:
     return DiscreetProvider(provider, endpoint.secrets.values()) if endpoint.secrets else provider
 
 
-def _bound(endpoint: Endpoint, transport: Transport) -> Provider:
+def _bound(  # noqa: PLR0911 - a table
+    endpoint: Endpoint, transport: Transport
+) -> Provider:
     match endpoint.wire:
         case Wire.ECHO:
             return EchoProvider(endpoint)
@@ -39,6 +42,9 @@ def _bound(endpoint: Endpoint, transport: Transport) -> Provider:
         case Wire.ANTHROPIC:
             door = OwnDoor(endpoint, base_url=_address(endpoint))
             return _by_chat(endpoint, AnthropicProvider(endpoint, transport, door))
+        case Wire.COHERE:
+            provider = CohereProvider(endpoint, transport, base_url=_address(endpoint))
+            return _by_chat(endpoint, provider)
         case Wire.MLFLOW_SERVING:
             return MlflowServingProvider(endpoint, transport, base_url=_address(endpoint))
         case Wire.TGI:
@@ -63,12 +69,19 @@ def _by_chat(endpoint: Endpoint, provider: Provider) -> Provider:
 
 
 def _openai(endpoint: Endpoint, transport: Transport, base_url: str) -> Provider:
+    habits = habits_of(endpoint)
+    if endpoint.endpoint_type in habits.lacks:
+        reason = f"`{endpoint.provider}` has nothing for {endpoint.endpoint_type}"
+        raise EndpointUnavailable(f"the endpoint `{endpoint.name}`: {reason}")
     provider = OpenAIProvider(endpoint, transport, base_url=base_url)
-    old_completions = (
-        endpoint.endpoint_type is EndpointType.COMPLETIONS
-        and endpoint.declared_as == "routes"
-        and endpoint.provider == "openai"
-    )
-    if old_completions and completes_by_chat(endpoint.model):
+    if endpoint.endpoint_type is not EndpointType.COMPLETIONS:
+        return provider
+    old = endpoint.declared_as == "routes" and endpoint.provider == "openai"
+    if habits.completes_by_chat or (old and completes_by_chat(endpoint.model)):
         return CompletionsByChat(provider)
     return provider
+
+
+def has_responses(endpoint: Endpoint) -> bool:
+    """Whether the endpoint's vendor has OpenAI's Responses API itself."""
+    return endpoint.wire is Wire.OPENAI and habits_of(endpoint).responses

@@ -1,28 +1,41 @@
 """Any server that speaks OpenAI's protocol."""
 
+import re
 from collections.abc import AsyncGenerator
 
 import msgspec
 from typing_extensions import override
 
-from gateway.config import Endpoint
-from gateway.errors import MalformedAnswer
+from gateway.config import Endpoint, habits_of
+from gateway.errors import MalformedAnswer, WrongEndpointType
 from gateway.http import Transport, WireRequest, call, streaming
 from gateway.providers import dialect
+from gateway.providers.access import access_of
+from gateway.providers.fitting import fitting
 from gateway.providers.provider import Provider
 from gateway.providers.responses import checked_event, response_answer
 from gateway.providers.sse import events
 from gateway.types import JSON, Answer, JSONObject
+
+_FINISHED = re.compile(rb'"finish_reason":\s*"')
+_TELLING = re.compile(rb'"(?:finish_reason":\s*"(\w+)"|content":\s*\[)')
+"""A finish reason, or content in parts: what may need translation in a chunk.
+
+Inside a text the quotes would be escaped. An end that is mistaken for one only delays the
+complaint.
+"""
 
 
 class OpenAIProvider(Provider):
     """One endpoint of an OpenAI-compatible server."""
 
     def __init__(self, endpoint: Endpoint, transport: Transport, *, base_url: str) -> None:
-        self._endpoint = endpoint
+        self._timeouts = endpoint.timeouts
+        self._vendor = endpoint.provider
         self._transport = transport
-        self._base_url = base_url
-        self._headers = _headers(endpoint)
+        self._access = access_of(endpoint, transport, base_url)
+        self._habits = habits_of(endpoint)
+        self._fit = fitting(endpoint, self._habits)
 
     @override
     async def chat(self, body: JSONObject) -> Answer:
@@ -46,11 +59,13 @@ class OpenAIProvider(Provider):
 
     @override
     async def respond(self, body: JSONObject) -> Answer:
+        self._check_responses()
         return response_answer(await self._post("/responses", body))
 
     @override
     async def stream_respond(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
-        request = self._request("/responses", {**body, "stream": True})
+        self._check_responses()
+        request = await self._request("/responses", {**body, "stream": True})
         async with streaming(self._transport, request) as reply:
             async for event in events(reply.chunks):
                 checked, last = checked_event(event)
@@ -60,37 +75,41 @@ class OpenAIProvider(Provider):
         raise MalformedAnswer("the stream ended before the answer did")
 
     async def _post(self, path: str, body: JSONObject) -> bytes:
-        request = self._request(path, {k: v for k, v in body.items() if k != "stream"})
+        request = await self._request(path, {k: v for k, v in body.items() if k != "stream"})
         return (await call(self._transport, request)).body
 
     async def _chunks(self, path: str, body: JSONObject) -> AsyncGenerator[bytes, None]:
-        request = self._request(path, {**body, "stream": True})
+        request = await self._request(path, {**body, "stream": True})
         finished = False
         async with streaming(self._transport, request) as reply:
             async for event in events(reply.chunks):
                 if event == b"[DONE]":
                     return
-                # The cheap look suffices: what it may take for an end only delays the complaint.
-                finished = finished or b'"finish_reason":"' in event.replace(b" ", b"")
-                yield dialect.checked_chunk(event)
+                chunk = dialect.checked_chunk(event)
+                if (told := _TELLING.search(chunk)) is not None:
+                    finished = finished or _FINISHED.search(chunk) is not None
+                    chunk = dialect.plain_chunk(chunk, told[1])
+                yield chunk
         if not finished:
             raise MalformedAnswer("the stream ended before the answer did")
 
-    def _request(self, path: str, body: dict[str, JSON]) -> WireRequest:
-        if self._endpoint.model is not None:
-            body["model"] = self._endpoint.model
+    async def _request(self, path: str, body: JSONObject) -> WireRequest:
+        access = self._access
+        fitted: dict[str, JSON] = self._fit(body)
+        url, model = access.base_url + path + access.query, access.model
+        if path == "/responses" and access.responses is not None:
+            url, model = access.responses
+        elif access.in_path:
+            fitted.pop("model", None)
+        if model is not None:
+            fitted["model"] = model
         return WireRequest(
-            url=self._base_url + path,
-            body=msgspec.json.encode(body),
-            headers=self._headers,
-            timeouts=self._endpoint.timeouts,
+            url=url,
+            body=msgspec.json.encode(fitted),
+            headers=await access.authorized(),
+            timeouts=self._timeouts,
         )
 
-
-def _headers(endpoint: Endpoint) -> dict[str, str]:
-    headers = {"Content-Type": "application/json"}
-    if endpoint.secret is not None:
-        headers["Authorization"] = f"Bearer {endpoint.secret}"
-    if isinstance(organization := endpoint.options.get("organization"), str):
-        headers["OpenAI-Organization"] = organization
-    return headers
+    def _check_responses(self) -> None:
+        if not self._habits.responses:
+            raise WrongEndpointType(f"`{self._vendor}` has no Responses API")
