@@ -90,7 +90,7 @@ def _kind(status: int, code: str | None) -> type[GatewayError]:  # noqa: C901, P
             return AccessDenied
         case 408 | 504 | 524:
             return TimedOut
-        case 429 | 529:
+        case 429 | 498 | 529:  # 498 is Groq's word for too little capacity
             return RateLimited
         case 409 | 424 | 425:  # a conflict passes; 424 is TGI's failed generation
             return Unavailable

@@ -114,8 +114,19 @@ def embeddings_answer(raw: bytes) -> Answer:
     try:
         body = _EMBEDDINGS.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise_error_inside(raw)
         raise MalformedAnswer(f"not a list of embeddings ({error}): {_excerpt(raw)}") from error
     return Answer(raw=raw, usage=_usage(body.usage), model=body.model)
+
+
+def raise_error_inside(raw: bytes) -> None:
+    """Raise the error that a 200 carries instead of an answer; nothing when it carries none."""
+    try:
+        parsed: Any = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return
+    if isinstance(parsed, dict) and parsed.get("error"):
+        raise event_failure(raw)
 
 
 def checked_chunk(event: bytes) -> bytes:

@@ -28,7 +28,7 @@ def fitting(endpoint: Endpoint, habits: Habits) -> Fit:
 
     def fit(body: JSONObject) -> dict[str, JSON]:
         fitted = {k: v for k, v in body.items() if k not in habits.unsaid}
-        for name in refused & fitted.keys():
+        for name in [name for name in fitted if name in refused]:
             _leave_out(fitted, name, vendor)
         for name in renamed.keys() & fitted.keys():
             _rename(fitted, name, renamed[name])

@@ -8,7 +8,8 @@ from typing_extensions import override
 
 from gateway.config import Endpoint, habits_of
 from gateway.errors import MalformedAnswer, WrongEndpointType
-from gateway.http import Transport, WireRequest, call, streaming
+from gateway.http import ReplyStream, Transport, WireRequest, call, streaming
+from gateway.http.wire import whole
 from gateway.providers import dialect
 from gateway.providers.access import access_of
 from gateway.providers.fitting import fitting
@@ -67,6 +68,7 @@ class OpenAIProvider(Provider):
         self._check_responses()
         request = await self._request("/responses", {**body, "stream": True})
         async with streaming(self._transport, request) as reply:
+            await _check_stream(reply)
             async for event in events(reply.chunks):
                 checked, last = checked_event(event)
                 yield checked
@@ -82,6 +84,7 @@ class OpenAIProvider(Provider):
         request = await self._request(path, {**body, "stream": True})
         finished = False
         async with streaming(self._transport, request) as reply:
+            await _check_stream(reply)
             async for event in events(reply.chunks):
                 if event == b"[DONE]":
                     return
@@ -113,3 +116,10 @@ class OpenAIProvider(Provider):
     def _check_responses(self) -> None:
         if not self._habits.responses:
             raise WrongEndpointType(f"`{self._vendor}` has no Responses API")
+
+
+async def _check_stream(reply: ReplyStream) -> None:
+    """Some answer a stream that fails at once with one JSON body, under 200."""
+    if reply.headers.get("content-type", "").startswith("application/json"):
+        dialect.raise_error_inside(await whole(reply.chunks))
+        raise MalformedAnswer("one JSON body came instead of a stream")

@@ -6,6 +6,7 @@ import msgspec
 
 from gateway.errors import GatewayError, MalformedAnswer
 from gateway.http.failures import event_failure
+from gateway.providers.dialect import raise_error_inside
 from gateway.types import Answer, Usage
 
 LAST_EVENTS = frozenset({"response.completed", "response.incomplete"})
@@ -70,7 +71,7 @@ def response_answer(raw: bytes) -> Answer:
     try:
         response = _RESPONSE.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        _raise_error_inside(raw)
+        raise_error_inside(raw)
         excerpt = raw[:200].decode("utf-8", "replace")
         raise MalformedAnswer(f"not a response ({error}): {excerpt}") from error
     if response.status == "failed":
@@ -96,7 +97,7 @@ def checked_event(event: bytes) -> tuple[bytes, bool]:
     try:
         kind = _EVENT.decode(event).type
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        _raise_error_inside(event)
+        raise_error_inside(event)
         excerpt = event[:200].decode("utf-8", "replace")
         raise MalformedAnswer(f"not an event ({error}): {excerpt}") from error
     if kind in _FAILED:
@@ -122,15 +123,6 @@ def _usage(usage: _Usage | None) -> Usage:
         cached_input_tokens=heard.cached_tokens if heard is not None else None,
         reasoning_tokens=said.reasoning_tokens if said is not None else None,
     )
-
-
-def _raise_error_inside(raw: bytes) -> None:
-    try:
-        parsed: Any = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return
-    if isinstance(parsed, dict) and parsed.get("error"):
-        raise event_failure(raw)
 
 
 def _failure(raw: bytes) -> GatewayError:

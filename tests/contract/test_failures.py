@@ -1,7 +1,7 @@
 """What each vendor's failures mean, by status, by its own words, and on a real socket."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -30,6 +30,8 @@ from tests.support.vendors.contract import Failure, Kind, Vendor, as_reply
 from tests.support.vendors.reading import asked, opened
 
 VENDORS = every()
+WIRES = [vendor for vendor in VENDORS if vendor.thorough]
+"""One vendor per wire: what a socket does is the same for all that share one."""
 
 FAILURES: dict[str, tuple[int, type[GatewayError]]] = {
     "invalid": (400, InvalidRequest),
@@ -61,11 +63,11 @@ MALFORMED = (
 """200s that are no answer of anybody."""
 
 
-def by_vendor(cases: Iterable[Any]) -> list[Any]:
+def by_vendor(cases: Iterable[Any], vendors: Sequence[Vendor] = VENDORS) -> list[Any]:
     return [
         pytest.param(vendor, case, id=f"{vendor.name}-{case}")
         for case in cases
-        for vendor in VENDORS
+        for vendor in vendors
     ]
 
 
@@ -142,7 +144,7 @@ async def test_a_200_that_is_no_answer_is_malformed(vendor: Vendor):
             await asked(provider, Kind.CHAT, FIRST[Kind.CHAT])
 
 
-@pytest.mark.parametrize("vendor", VENDORS, ids=lambda v: v.name)
+@pytest.mark.parametrize("vendor", [v for v in VENDORS if v.secrets], ids=lambda v: v.name)
 async def test_a_key_never_shows_in_errors_or_representations(vendor: Vendor):
     """Vendors repeat the key they refuse, some of them in full."""
     spilled = " ".join(vendor.secrets)
@@ -250,7 +252,7 @@ async def _suffer(
             pass
 
 
-@pytest.mark.parametrize(("vendor", "fault"), by_vendor(FAULTS))
+@pytest.mark.parametrize(("vendor", "fault"), by_vendor(FAULTS, WIRES))
 async def test_a_broken_line_is_retryable_and_told_for_what_it_is(vendor: Vendor, fault: str):
     kind = next(iter(vendor.urls))
     plain = as_reply(200, vendor.plain(kind).body)
@@ -266,7 +268,7 @@ async def test_a_broken_line_is_retryable_and_told_for_what_it_is(vendor: Vendor
     assert not isinstance(caught.value, PermanentError)
 
 
-@pytest.mark.parametrize("vendor", [v for v in VENDORS if v.streams], ids=lambda v: v.name)
+@pytest.mark.parametrize("vendor", [v for v in WIRES if v.streams], ids=lambda v: v.name)
 @pytest.mark.parametrize("fault", ["cut inside the body", "silent inside the body"])
 async def test_a_stream_whose_line_breaks_is_no_answer(vendor: Vendor, fault: str):
     stream = vendor.streams[0]

@@ -123,6 +123,10 @@ def openai_error(_status: int, message: str, kind: str) -> object:
     return {"error": {"message": message, "type": kind, "param": None, "code": None}}
 
 
+_ENDPOINTS: dict[tuple[str, "Kind"], Endpoint] = {}
+"""Parsed once: a stream is read hundreds of times."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Vendor:
     """One provider name, with all its capabilities and habits."""
@@ -168,6 +172,8 @@ class Vendor:
 
     def endpoint(self, kind: Kind = Kind.CHAT, **more: object) -> Endpoint:
         """The endpoint as a user declares it."""
+        if not more and (known := _ENDPOINTS.get((self.name, kind))) is not None:
+            return known
         model = {"provider": self.provider, "name": self.model, "config": {**self.config, **more}}
         entry = {
             "name": "it",
@@ -176,7 +182,8 @@ class Vendor:
             "timeouts": {"connect": 2, "idle": 0.2, "total": 0.2},
         }
         text = msgspec.json.encode({"endpoints": [entry]}).decode()  # JSON is YAML.
-        return parse(text, {}).endpoints["it"]
+        parsed = parse(text, {}).endpoints["it"]
+        return parsed if more else _ENDPOINTS.setdefault((self.name, kind), parsed)
 
     def plain(self, kind: Kind) -> Answered:
         """The simplest answer of a kind."""

@@ -44,12 +44,13 @@ def sent_as_asked(
     kinds: tuple[Kind, ...],
     model: str = "m",
     changes: Mapping[tuple[Kind, str], Sent | Refused] | None = None,
+    added: Mapping[str, Any] | None = None,
 ) -> dict[Kind, dict[str, Sent | Refused]]:
     """The ask as it is, and the model: what OpenAI's own protocol makes of every ask."""
     changed = changes or {}
     return {
         kind: {
-            name: changed.get((kind, name), Sent(body={**ask, "model": model}))
+            name: changed.get((kind, name), Sent(body={**ask, "model": model, **(added or {})}))
             for name, ask in ASKS[kind].items()
         }
         for kind in kinds
@@ -57,7 +58,7 @@ def sent_as_asked(
 
 
 def completion(
-    content: str | None, finish_reason: str = "stop", *, usage: object = None, **message: object
+    content: object, finish_reason: str = "stop", *, usage: object = None, **message: object
 ) -> dict[str, Any]:
     said = {"role": "assistant", "content": content, "refusal": None, **message}
     choice = {"index": 0, "message": said, "logprobs": None, "finish_reason": finish_reason}

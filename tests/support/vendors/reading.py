@@ -112,11 +112,16 @@ def said_in(chunks: Iterable[bytes], kind: Kind, expected: Said) -> Said:
 def read_usage(usage: Mapping[str, Any] | None) -> Usage:
     """Usage in OpenAI's words."""
     usage = usage or {}
+    heard, said = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    thought = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens")
+    if said is not None and thought and usage["total_tokens"] == heard + said + thought:
+        said += thought  # Counted beside the completion.
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
     return Usage(
-        input_tokens=usage.get("prompt_tokens"),
-        output_tokens=usage.get("completion_tokens"),
-        cached_input_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens"),
-        reasoning_tokens=(usage.get("completion_tokens_details") or {}).get("reasoning_tokens"),
+        input_tokens=heard,
+        output_tokens=said,
+        cached_input_tokens=usage.get("prompt_cache_hit_tokens", cached),
+        reasoning_tokens=thought,
     )
 
 
