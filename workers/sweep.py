@@ -4,7 +4,7 @@ import logging
 from datetime import timedelta
 
 from hikaku.queue import Queue
-from hikaku.storage import jobs, shards, tracking
+from hikaku.storage import idempotency, jobs, shards, tracking
 from hikaku.storage.connection import Sessions
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ class Sweep:
         with self._sessions.begin() as session:
             lost = shards.reap(session, grace=self._lease)
             shards.forget_workers(session)
+            idempotency.forget(session)
         if lost:
             log.warning("took shards back from dead workers", extra={"shards": lost})
 

@@ -50,9 +50,6 @@ class Product:
         described: dict[str, Any] = json.loads(text)
         return described
 
-    def client(self) -> Client:
-        return Client(self.description["urls"]["api"])
-
 
 def _clean_environment() -> dict[str, str]:
     ours = ("HIKAKU_", "MLFLOW_")
@@ -74,3 +71,9 @@ def product() -> Iterator[Product]:
             down = started.run("down")
             assert down.returncode == 0, down.stderr
         assert [pid for pid in pids if psutil.pid_exists(pid)] == []
+
+
+@pytest.fixture
+def client(product: Product) -> Iterator[Client]:
+    with Client(product.description["urls"]["api"]) as connected:
+        yield connected

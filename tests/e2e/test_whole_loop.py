@@ -80,29 +80,29 @@ def test_the_job_is_in_mlflow_with_every_character(product, first_job):
     assert _eventually(lambda: product.json("show", job_id)[0]["mlflow"]["state"] == "synced")
     from mlflow.tracking import MlflowClient  # noqa: PLC0415
 
-    client = MlflowClient(url)
+    tracking = MlflowClient(url)
     parent = product.json("show", job_id)[0]["mlflow"]["run_id"]
-    experiment = client.get_run(parent).info.experiment_id
-    children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
+    experiment = tracking.get_run(parent).info.experiment_id
+    children = tracking.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
     assert {run.data.params["model_route"] for run in children} == set(MODELS)
     for run in children:
-        path = client.download_artifacts(run.info.run_id, "eval_results_table.json")
+        path = tracking.download_artifacts(run.info.run_id, "eval_results_table.json")
         raw = Path(path).read_bytes()
         assert "りんご".encode() in raw
         assert b"\\u" not in raw
         assert 0 <= run.data.metrics["contains/mean"] <= 1
 
 
-def test_a_chat_call_is_answered_while_you_wait(product, models):
-    answer = product.client().chat(
+def test_a_chat_call_is_answered_while_you_wait(client, models):
+    answer = client.chat(
         models[1], prompt="{{object}}は何色ですか?", variables={"object": "りんご"}
     )
     assert answer["completion"].strip()
     assert answer["usage"]["output_tokens"] > 0
 
 
-def test_a_schedule_fires_its_slot_once_and_the_job_runs(product):
-    created = product.client().schedules.add(
+def test_a_schedule_fires_its_slot_once_and_the_job_runs(product, client):
+    created = client.schedules.add(
         "毎分",
         cron="* * * * *",
         time_zone="Asia/Tokyo",
@@ -126,7 +126,7 @@ def _nightly(product):
     return [job for job in product.json("jobs") if job["name"] == "nightly"]
 
 
-def test_japanese_questions_through_two_local_models(product, models, tmp_path):
+def test_japanese_questions_through_two_local_models(client, models):
     """100 rows of JCommonsenseQA, where its folder is given by HIKAKU_REAL_DATA."""
     folder = os.environ.get("HIKAKU_REAL_DATA")
     if not folder:
@@ -134,7 +134,7 @@ def test_japanese_questions_through_two_local_models(product, models, tmp_path):
     source = Path(folder) / "jcommonsenseqa/valid-v1.3.jsonl"
     rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()[:100]]
     asked = [row | {"id": str(row["q_id"]), "expected": str(row["label"])} for row in rows]
-    job = product.client().evaluate(
+    job = client.evaluate(
         asked,
         name="jcommonsenseqa",
         prompt=(
