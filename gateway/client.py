@@ -1,65 +1,43 @@
-"""The one way to ask a model: limit -> retry -> routing -> provider."""
+"""The one way to ask a model: cache -> budget -> limit -> retry -> routing -> provider."""
 
 import asyncio
 import difflib
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import timedelta
 from random import Random
 from types import TracebackType
 from typing import Self, cast
 
+from gateway import abilities
+from gateway.asking import Ask, Desk, Open, Question
+from gateway.budgets import Budgets, LocalBudgets
+from gateway.cache import Cache, LruCache
 from gateway.config import Catalog, Endpoint
-from gateway.errors import (
-    EndpointUnavailable,
-    GatewayError,
-    InvalidRequest,
-    Outcome,
-    RetryableError,
-    UnknownEndpoint,
-    WrongEndpointType,
-)
+from gateway.course import Surroundings
+from gateway.errors import InvalidRequest, UnknownEndpoint, WrongEndpointType
+from gateway.health import HealthWatch
 from gateway.http import AiohttpTransport, Transport
-from gateway.limits import Gate, LocalGate
-from gateway.providers import Provider, bind
-from gateway.retry import RetryPolicy
+from gateway.limits import LocalGate
+from gateway.lines import Gates, Line, Lines, lines_of
+from gateway.pools import Pool, ReplicaStatus
 from gateway.routing import pick
+from gateway.tickets import Ticket
 from gateway.types import (
     JSON,
     Answer,
-    AttemptReport,
     ChatRequest,
     Completion,
     EndpointType,
     JSONObject,
     Message,
     Observer,
-    Usage,
 )
-
-Ask = Callable[[Provider], Awaitable[Answer]]
-_NO_USAGE = Usage()
+from gateway.usage import Recorder
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """An endpoint with everything that a call to it passes."""
-
-    endpoint: Endpoint
-    gate: Gate
-    policy: RetryPolicy
-    provider: Provider | EndpointUnavailable
-    """Or why there is none."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timed:
-    """An answer, and how long the call that gave it took."""
-
-    answer: Answer
-    latency: timedelta
+def local_gate(endpoint: Endpoint) -> LocalGate:
+    """Limits that this process keeps by itself."""
+    return LocalGate(endpoint.limits, max_wait=endpoint.limits.max_wait)
 
 
 class Gateway:
@@ -74,7 +52,10 @@ class Gateway:
         catalog: Catalog,
         transport: Transport | None = None,
         *,
-        gates: Callable[[Endpoint], Gate] = lambda endpoint: LocalGate(endpoint.limits),
+        gates: Gates = local_gate,
+        budgets: Budgets | None = None,
+        cache: Cache | None = None,
+        recorder: Recorder | None = None,
         random: Random | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -82,14 +63,23 @@ class Gateway:
         self._given = transport
         self._transport: Transport | None = transport
         self._gates = gates
+        self._recorder = recorder
         self._random = random or Random()  # noqa: S311 - jitter and shares, not secrets
-        self._sleep = sleep
-        self._lines: Mapping[str, Line] = {}
+        self._desk = Desk(
+            Surroundings(budgets=budgets or LocalBudgets(), random=self._random, sleep=sleep),
+            cache or LruCache(),
+            recorder,
+        )
+        self._lines: Lines = {}
+        self._health: HealthWatch | None = None
 
     async def __aenter__(self) -> Self:
         if self._transport is None:
             self._transport = AiohttpTransport()
+        self._health = HealthWatch(self._transport, self._pools)
         self.replace(self._catalog)
+        if self._recorder is not None:
+            self._recorder.start()
         return self
 
     async def __aexit__(
@@ -98,6 +88,10 @@ class Gateway:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._health is not None:
+            await self._health.stop()
+        if self._recorder is not None:
+            await self._recorder.stop()
         if self._given is None and self._transport is not None:
             await self._transport.close()
             self._transport = None
@@ -112,10 +106,17 @@ class Gateway:
 
         Calls in flight end as they began; endpoints that did not change keep their limits.
         """
-        if self._transport is None:
-            raise RuntimeError("the gateway is closed: use it as `async with Gateway(...)`")
-        lines = {name: self._line(e, self._transport) for name, e in catalog.endpoints.items()}
+        self.install(catalog, self.prepared(catalog))
+
+    def prepared(self, catalog: Catalog) -> Lines:
+        """What `install` needs: the slow part of `replace`, which may run in a thread."""
+        return lines_of(catalog, self._lines, self._open_transport(), self._gates)
+
+    def install(self, catalog: Catalog, lines: Lines) -> None:
+        """Ask by `catalog` from the next call on; `lines` are those that were prepared of it."""
         self._catalog, self._lines = catalog, lines
+        if self._health is not None:
+            self._health.look_after()
 
     async def ask(self, request: ChatRequest, *, observer: Observer | None = None) -> Completion:
         """Put messages to a chat or completions endpoint.
@@ -131,45 +132,71 @@ class Gateway:
         kind = line.endpoint.endpoint_type
         if kind is EndpointType.CHAT:
             messages = [{"role": m.role, "content": m.content} for m in request.messages]
-            body = _body(line, {"messages": cast("JSON", messages)} | dict(request.params))
-            timed = await self._answered(line, lambda p: p.chat(body), observer)
+            body: JSONObject = {"messages": cast("JSON", messages), **request.params}
+            ask: Ask = abilities.chat
         elif kind is EndpointType.COMPLETIONS:
-            prompt = _only_prompt(request.messages)
-            body = _body(line, {"prompt": prompt} | dict(request.params))
-            timed = await self._answered(line, lambda p: p.complete(body), observer)
+            body = {"prompt": _only_prompt(request.messages), **request.params}
+            ask = abilities.complete
         else:
             raise WrongEndpointType(f"`{request.endpoint}` is {kind}: it cannot be asked")
-        return _completion(timed)
+        question = Question(
+            asked=request.endpoint,
+            line=line,
+            lines=self._lines,
+            body=body,
+            ability=ask.__name__,
+            ticket=Ticket(fresh=not request.cached),
+            observer=observer,
+            substitutes=request.substitutes,
+        )
+        answer, seconds = await self._desk.answered(question, ask)
+        return _completion(answer, seconds, question.ticket.endpoint)
 
-    async def chat(self, endpoint: str, body: JSONObject) -> Answer:
+    async def chat(
+        self, endpoint: str, body: JSONObject, *, ticket: Ticket | None = None
+    ) -> Answer:
         """One chat completion, in OpenAI's dialect."""
-        line = self._resolve(endpoint, EndpointType.CHAT)
-        full = _body(line, body)
-        return (await self._answered(line, lambda p: p.chat(full))).answer
+        return await self._asked(endpoint, EndpointType.CHAT, abilities.chat, body, ticket)
 
-    async def complete(self, endpoint: str, body: JSONObject) -> Answer:
+    async def complete(
+        self, endpoint: str, body: JSONObject, *, ticket: Ticket | None = None
+    ) -> Answer:
         """One text completion, in OpenAI's dialect."""
-        line = self._resolve(endpoint, EndpointType.COMPLETIONS)
-        full = _body(line, body)
-        return (await self._answered(line, lambda p: p.complete(full))).answer
+        return await self._asked(
+            endpoint, EndpointType.COMPLETIONS, abilities.complete, body, ticket
+        )
 
-    async def embed(self, endpoint: str, body: JSONObject) -> Answer:
+    async def embed(
+        self, endpoint: str, body: JSONObject, *, ticket: Ticket | None = None
+    ) -> Answer:
         """Embeddings, in OpenAI's dialect."""
-        line = self._resolve(endpoint, EndpointType.EMBEDDINGS)
-        full = _body(line, body)
-        return (await self._answered(line, lambda p: p.embed(full))).answer
+        return await self._asked(endpoint, EndpointType.EMBEDDINGS, abilities.embed, body, ticket)
 
-    def stream_chat(self, endpoint: str, body: JSONObject) -> AsyncGenerator[bytes, None]:
+    async def respond(
+        self, endpoint: str, body: JSONObject, *, ticket: Ticket | None = None
+    ) -> Answer:
+        """One response of OpenAI's Responses API, from a vendor that has it."""
+        return await self._asked(endpoint, EndpointType.CHAT, abilities.respond, body, ticket)
+
+    def stream_chat(
+        self, endpoint: str, body: JSONObject, *, ticket: Ticket | None = None
+    ) -> AsyncGenerator[bytes, None]:
         """Chunks of one chat completion; each the JSON of one event. Retried until the first."""
-        line = self._resolve(endpoint, EndpointType.CHAT)
-        full = _body(line, body)
-        return self._streamed(line, lambda p: p.stream_chat(full))
+        return self._streaming(endpoint, EndpointType.CHAT, abilities.stream_chat, body, ticket)
 
-    def stream_complete(self, endpoint: str, body: JSONObject) -> AsyncGenerator[bytes, None]:
+    def stream_complete(
+        self, endpoint: str, body: JSONObject, *, ticket: Ticket | None = None
+    ) -> AsyncGenerator[bytes, None]:
         """Chunks of one text completion; as `stream_chat`."""
-        line = self._resolve(endpoint, EndpointType.COMPLETIONS)
-        full = _body(line, body)
-        return self._streamed(line, lambda p: p.stream_complete(full))
+        return self._streaming(
+            endpoint, EndpointType.COMPLETIONS, abilities.stream_complete, body, ticket
+        )
+
+    def stream_respond(
+        self, endpoint: str, body: JSONObject, *, ticket: Ticket | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Events of one response; as `stream_chat`."""
+        return self._streaming(endpoint, EndpointType.CHAT, abilities.stream_respond, body, ticket)
 
     def endpoint(self, name: str) -> Endpoint:
         """The endpoint that a name stands for; of a traffic route, one of its destinations.
@@ -179,144 +206,56 @@ class Gateway:
         """
         return self._line_of(name).endpoint
 
-    def _line(self, endpoint: Endpoint, transport: Transport) -> Line:
-        old = self._lines.get(endpoint.name)
-        if old is not None and old.endpoint == endpoint:
-            return old
-        same_limits = old is not None and old.endpoint.limits == endpoint.limits
-        provider: Provider | EndpointUnavailable
-        try:
-            provider = bind(endpoint, transport)
-        except EndpointUnavailable as error:
-            provider = error
-        return Line(
-            endpoint=endpoint,
-            gate=old.gate if old is not None and same_limits else self._gates(endpoint),
-            policy=RetryPolicy(settings=endpoint.retry),
-            provider=provider,
-        )
+    def replicas(self, name: str) -> list[ReplicaStatus]:
+        """How the servers behind an endpoint are."""
+        line = self._lines.get(name)
+        if line is None or not isinstance(line.pool, Pool):
+            return []
+        return [replica.status() for replica in line.pool.replicas]
 
-    def _line_of(self, name: str) -> Line:
+    async def _asked(
+        self, name: str, kind: EndpointType, ask: Ask, body: JSONObject, ticket: Ticket | None
+    ) -> Answer:
+        question = self._question(name, kind, ask.__name__, body, ticket)
+        return (await self._desk.answered(question, ask))[0]
+
+    def _streaming(
+        self, name: str, kind: EndpointType, open_: Open, body: JSONObject, ticket: Ticket | None
+    ) -> AsyncGenerator[bytes, None]:
+        question = self._question(name, kind, open_.__name__, body, ticket)
+        return self._desk.streamed(question, open_)
+
+    def _question(
+        self, name: str, kind: EndpointType, ability: str, body: JSONObject, ticket: Ticket | None
+    ) -> Question:
+        ticket = ticket or Ticket()
+        line = self._resolve(name, kind, ticket.sticky or body.get("user"))
+        return Question(name, line, self._lines, body, ability, ticket)
+
+    def _pools(self) -> list[tuple[Endpoint, Pool]]:
+        lines = self._lines.values()
+        return [(line.endpoint, line.pool) for line in lines if isinstance(line.pool, Pool)]
+
+    def _open_transport(self) -> Transport:
         if self._transport is None:
             raise RuntimeError("the gateway is closed: use it as `async with Gateway(...)`")
+        return self._transport
+
+    def _line_of(self, name: str, sticky: object = None) -> Line:
+        self._open_transport()
         if (line := self._lines.get(name)) is not None:
             return line
         if (route := self._catalog.routes.get(name)) is not None:
-            return self._lines[pick(route, self._random)]
+            return self._lines[pick(route, self._random, sticky)]
         known = [*self._catalog.endpoints, *self._catalog.routes]
         raise UnknownEndpoint(name, next(iter(difflib.get_close_matches(name, known, n=1)), None))
 
-    def _resolve(self, name: str, kind: EndpointType | None = None) -> Line:
-        line = self._line_of(name)
+    def _resolve(self, name: str, kind: EndpointType | None = None, sticky: object = None) -> Line:
+        line = self._line_of(name, sticky)
         if kind is not None and line.endpoint.endpoint_type is not kind:
             found = line.endpoint.endpoint_type
             raise WrongEndpointType(f"the endpoint `{name}` is {found}, not {kind}")
         return line
-
-    async def _answered(self, line: Line, ask: Ask, observer: Observer | None = None) -> Timed:
-        """Ask until there is an answer or no more attempt is worth it."""
-        provider = _usable(line)
-        begun = time.monotonic()
-        number = 0
-        while True:
-            number += 1
-            try:
-                async with line.gate.admitted():
-                    return await _attempt(provider, ask, number, observer)
-            except RetryableError as error:
-                await self._rest(line, error, number, begun)
-
-    async def _streamed(
-        self, line: Line, open_stream: Callable[[Provider], AsyncGenerator[bytes, None]]
-    ) -> AsyncGenerator[bytes, None]:
-        """As `_answered`; after the first chunk a failure is final."""
-        provider = _usable(line)
-        begun = time.monotonic()
-        number, spoken = 0, False
-        while True:
-            number += 1
-            try:
-                async with line.gate.admitted():
-                    async with aclosing(open_stream(provider)) as chunks:
-                        async for chunk in chunks:
-                            spoken = True
-                            yield chunk
-                    return
-            except RetryableError as error:
-                if spoken:
-                    raise
-                await self._rest(line, error, number, begun)
-
-    async def _rest(self, line: Line, error: RetryableError, number: int, begun: float) -> None:
-        """Wait before the next attempt, or raise `error` when there is to be none."""
-        if error.retry_after is not None:
-            await line.gate.block(error.retry_after)
-        elapsed = timedelta(seconds=time.monotonic() - begun)
-        pause = line.policy.pause(error, attempt=number, elapsed=elapsed, random=self._random)
-        if pause is None:
-            raise error
-        await self._sleep(pause.total_seconds())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Watch:
-    """Times one call, and tells the observer how it ended."""
-
-    number: int
-    observer: Observer | None
-    started_at: datetime
-    begun: float
-
-    @classmethod
-    def start(cls, number: int, observer: Observer | None) -> "_Watch":
-        if observer is not None:
-            observer.sending(number)
-        now, begun = datetime.now(UTC), time.perf_counter()
-        return cls(number=number, observer=observer, started_at=now, begun=begun)
-
-    def end(
-        self, outcome: Outcome, *, error: BaseException | None = None, usage: Usage = _NO_USAGE
-    ) -> timedelta:
-        latency = timedelta(seconds=time.perf_counter() - self.begun)
-        if self.observer is not None:
-            report = AttemptReport(
-                number=self.number,
-                started_at=self.started_at,
-                latency=latency,
-                outcome=outcome,
-                status=error.status if isinstance(error, GatewayError) else None,
-                error=str(error) or type(error).__name__ if error is not None else None,
-                usage=usage,
-            )
-            self.observer.ended(report)
-        return latency
-
-
-async def _attempt(provider: Provider, ask: Ask, number: int, observer: Observer | None) -> Timed:
-    """One call, reported to the observer however it ends."""
-    watch = _Watch.start(number, observer)
-    try:
-        answer = await ask(provider)
-    except GatewayError as error:
-        watch.end(error.outcome, error=error)
-        raise
-    except BaseException as error:  # Cancelled, or a fault of ours: the call was made all the same.
-        watch.end(Outcome.PROVIDER_ERROR, error=error)
-        raise
-    return Timed(answer=answer, latency=watch.end(answer.outcome, usage=answer.usage))
-
-
-def _usable(line: Line) -> Provider:
-    if isinstance(line.provider, EndpointUnavailable):
-        unavailable = line.provider
-        raise EndpointUnavailable(unavailable.message)
-    return line.provider
-
-
-def _body(line: Line, body: JSONObject) -> dict[str, JSON]:
-    """The request with the endpoint's default parameters; null means "not given"."""
-    given = {key: value for key, value in body.items() if value is not None}
-    return {**line.endpoint.params, **given}
 
 
 def _check_text(messages: tuple[Message, ...]) -> None:
@@ -335,13 +274,13 @@ def _only_prompt(messages: tuple[Message, ...]) -> str:
     return messages[0].content
 
 
-def _completion(timed: Timed) -> Completion:
-    answer = timed.answer
+def _completion(answer: Answer, seconds: float, endpoint: str | None) -> Completion:
     return Completion(
         text=answer.refusal or answer.text,
         finish_reason=answer.finish_reason,
         usage=answer.usage,
-        latency=timed.latency,
+        latency=timedelta(seconds=seconds),
         model=answer.model,
         outcome=answer.outcome,
+        endpoint=endpoint,
     )

@@ -3,8 +3,10 @@
 * GatewayError
   + RetryableError        the same call may succeed later
     - RateLimited           the provider asks for patience (429, 529)
+      . NoTurn                this gateway's own limits leave no turn in time
     - TimedOut              no answer in time
     - Unavailable           unreachable, cut off, or 5xx
+      . CircuitOpen           left alone after failures; nobody was asked
     - MalformedAnswer       answered with something that is not an answer
   + PermanentError        the same call fails again
     - InvalidRequest        the caller mends the request
@@ -14,6 +16,7 @@
     - EndpointUnavailable   the endpoint is declared, but cannot be used as configured
     - AccessDenied          the provider does not accept the key
     - QuotaExhausted        the account behind the key has no money or quota left
+      . BudgetExhausted       the operator's own budget for the endpoint is spent
     - ContentRefused        the provider's content filter stopped the request
   + ConfigError           the operator mends the file; it names line and column
 """
@@ -77,6 +80,10 @@ class RateLimited(RetryableError):
     answer_status = HTTPStatus.TOO_MANY_REQUESTS
 
 
+class NoTurn(RateLimited):
+    """This gateway's own limits leave no turn in time; no provider was asked."""
+
+
 class TimedOut(RetryableError):
     """No answer in time."""
 
@@ -86,6 +93,12 @@ class TimedOut(RetryableError):
 
 class Unavailable(RetryableError):
     """The provider could not be reached, cut the connection, or answered 5xx."""
+
+
+class CircuitOpen(Unavailable):
+    """The server is left alone after failures in a row; nobody was asked."""
+
+    answer_status = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 class MalformedAnswer(RetryableError):
@@ -158,6 +171,10 @@ class QuotaExhausted(PermanentError):
     def http_status(self) -> int:
         """402 and not 429: clients retry a 429."""
         return int(HTTPStatus.PAYMENT_REQUIRED)
+
+
+class BudgetExhausted(QuotaExhausted):
+    """What the operator lets the endpoint cost in this period is spent; nobody was asked."""
 
 
 class ContentRefused(PermanentError):

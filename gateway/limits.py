@@ -1,27 +1,48 @@
-"""How fast an endpoint may be asked: concurrency, calls per minute, and the provider's own word."""
+"""How fast an endpoint may be asked: concurrency, calls and tokens per minute, its own word."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Protocol
 
 from typing_extensions import override
 
-from gateway.config import Limits
+from gateway.config import Rates
+from gateway.errors import NoTurn, Outcome
+from gateway.types import JSONObject
 
 LONGEST_BLOCK = timedelta(seconds=60)
 """However long a `Retry-After` is, someone asks again after this."""
 BURST_SECONDS = 1.0
-"""Calls that an unused `rpm` saves up, in seconds of its rate."""
+"""Calls and tokens that an unused rate saves up, in seconds of it."""
+MOST_CALLERS = 10_000
+"""Callers whose limits are kept at once; those not seen the longest are forgotten."""
+_ANSWER_TOKENS = 256
+"""Expected of an answer that has no limit of its own."""
+_BYTES_PER_TOKEN = 4
 
 
 class Gate(Protocol):
     """What every call to one endpoint passes; a shared store can stand behind it."""
 
-    def admitted(self) -> AbstractAsyncContextManager[None]:
-        """Wait until a call may go; the place is given back on leaving."""
+    def enter(self, tokens: int) -> Awaitable[None] | None:
+        """Let a call of about so many tokens go: None at once, else when that was awaited.
+
+        Raises (at once or when awaited):
+            NoTurn: It would have to wait too long.
+        """
+        ...
+
+    def leave(self, tokens: int, spent: int | None, outcome: Outcome | None) -> None:
+        """Give the place back.
+
+        Args:
+            tokens: As given to `enter`.
+            spent: Tokens in and out as the provider counted them; None when it did not say.
+            outcome: How the call ended; None when it was not made, or given up.
+        """
         ...
 
     async def block(self, duration: timedelta) -> None:
@@ -29,42 +50,210 @@ class Gate(Protocol):
         ...
 
 
+class Pace:
+    """So many units per minute, handed out in order, with a little saved up."""
+
+    __slots__ = ("_burst", "_interval", "_next")
+
+    def __init__(self, per_minute: float) -> None:
+        self._interval = 60.0 / per_minute
+        self._burst = max(BURST_SECONDS - self._interval, 0.0)
+        self._next = 0.0
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next unit is due."""
+        return max(max(self._next, now - self._burst) - now, 0.0)
+
+    def take(self, units: float, now: float) -> None:
+        """Take units now, whether due or not: later ones wait the longer."""
+        self._next = max(self._next, now - self._burst) + units * self._interval
+
+    def correct(self, units: float) -> None:
+        """Take `units` more than was thought, or give some back."""
+        self._next += units * self._interval
+
+
 class LocalGate(Gate):
     """Limits of one process."""
 
     def __init__(
         self,
-        limits: Limits,
+        limits: Rates,
         *,
+        max_wait: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._places = asyncio.Semaphore(limits.concurrency) if limits.concurrency else None
-        self._interval = 60.0 / limits.rpm if limits.rpm else 0.0
-        self._burst = max(BURST_SECONDS - self._interval, 0.0)
+        self._free = limits.concurrency if limits.concurrency is not None else -1
+        """Places left; -1 is "no limit"."""
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._calls = Pace(limits.rpm) if limits.rpm else None
+        self._tokens = Pace(limits.tpm) if limits.tpm else None
+        self._max_wait = max_wait
         self._clock = clock
         self._sleep = sleep
-        self._next = 0.0
         self._blocked_until = 0.0
+        self._paced = self._calls is not None or self._tokens is not None
+        self.counts_tokens = self._tokens is not None
 
     @override
-    @asynccontextmanager
-    async def admitted(self) -> AsyncIterator[None]:
-        async with self._places or nullcontext():
-            await self._wait_turn()
-            yield
+    def enter(self, tokens: int) -> Awaitable[None] | None:
+        if self._free == 0 or self._waiting:
+            return self._queued(tokens)
+        if (self._paced or self._blocked_until) and (turn := self._turn(tokens)) > 0:
+            self._take_place()
+            return self._rested(turn)
+        self._take_place()
+        return None
+
+    def enter_at_once(self, tokens: int) -> None:
+        """As `enter`, for those who do not wait.
+
+        Raises:
+            NoTurn: It is not their turn.
+        """
+        if self._free == 0:
+            raise _no_turn(BURST_SECONDS)
+        if self._paced:
+            self._turn(tokens)
+        self._take_place()
+
+    @override
+    def leave(self, tokens: int, spent: int | None, outcome: Outcome | None) -> None:
+        if self._tokens is not None and spent is not None:
+            self._tokens.correct(spent - tokens)
+        self._give_place()
 
     @override
     async def block(self, duration: timedelta) -> None:
         until = self._clock() + min(duration, LONGEST_BLOCK).total_seconds()
         self._blocked_until = max(self._blocked_until, until)
 
-    async def _wait_turn(self) -> None:
-        if self._interval:
-            # A turn is taken before waiting for it, so that turns are handed out in order.
-            turn = max(self._next, self._clock() - self._burst)
-            self._next = turn + self._interval
-            if (wait := turn - self._clock()) > 0:
-                await self._sleep(wait)
+    def _turn(self, tokens: int) -> float:
+        """Seconds until this call's turn, which is taken.
+
+        Raises:
+            NoTurn: It is too far away; nothing is taken.
+        """
+        now = self._clock()
+        wait = self._blocked_until - now
+        if wait <= 0:
+            self._blocked_until = wait = 0.0
+        if self._calls is not None:
+            wait = max(wait, self._calls.wait(now))
+        if self._tokens is not None:
+            wait = max(wait, self._tokens.wait(now))
+        if self._max_wait is not None and wait > self._max_wait:
+            raise _no_turn(wait)
+        if self._calls is not None:
+            self._calls.take(1, now)
+        if self._tokens is not None:
+            self._tokens.take(tokens, now)
+        return wait
+
+    async def _queued(self, tokens: int) -> None:
+        """Wait for a place, then for the turn."""
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            async with asyncio.timeout(self._max_wait):
+                await place
+        except BaseException as error:
+            self._give_up(place)
+            if isinstance(error, TimeoutError):
+                raise _no_turn(self._max_wait or 0.0) from error
+            raise
+        # The place was handed over by the one who left: it is ours already.
+        try:
+            if (turn := self._turn(tokens)) > 0:
+                await self._until(turn)
+        except BaseException:
+            self._give_place()
+            raise
+
+    async def _rested(self, seconds: float) -> None:
+        try:
+            await self._until(seconds)
+        except BaseException:
+            self._give_place()
+            raise
+
+    async def _until(self, seconds: float) -> None:
+        await self._sleep(seconds)
         while (wait := self._blocked_until - self._clock()) > 0:
             await self._sleep(wait)
+
+    def _take_place(self) -> None:
+        if self._free > 0:
+            self._free -= 1
+
+    def _give_place(self) -> None:
+        if self._free < 0:
+            return
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+        self._free += 1
+
+    def _give_up(self, place: "asyncio.Future[None]") -> None:
+        if place.done() and not place.cancelled():
+            self._give_place()  # It was handed over just as its owner left.
+            return
+        place.cancel()
+        if place in self._waiting:
+            self._waiting.remove(place)
+
+
+class CallerGates:
+    """One gate per caller: what each may ask of one endpoint; beyond it, no waiting."""
+
+    def __init__(self, rates: Rates) -> None:
+        self._rates = rates
+        self._gates: OrderedDict[str, LocalGate] = OrderedDict()
+
+    def enter(self, caller: str, tokens: int) -> LocalGate:
+        """Count a call; the gate is to be left by the caller of this.
+
+        Raises:
+            NoTurn: The caller has had its share.
+        """
+        gate = self._gates.get(caller)
+        if gate is None:
+            gate = self._gates[caller] = LocalGate(self._rates, max_wait=0.0)
+            if len(self._gates) > MOST_CALLERS:
+                self._gates.popitem(last=False)
+        self._gates.move_to_end(caller)
+        gate.enter_at_once(tokens)
+        return gate
+
+
+def estimated_tokens(body: JSONObject) -> int:
+    """About how many tokens a request will take, in and out.
+
+    Four bytes of UTF-8 make a token: close for English and code, a little low for Japanese; what
+    the provider counts corrects it.
+    """
+    said = sum(_length(body.get(key)) for key in ("messages", "prompt", "input"))
+    limit = body.get("max_completion_tokens") or body.get("max_tokens")
+    answer = limit if isinstance(limit, int) else 0 if "input" in body else _ANSWER_TOKENS
+    return said // _BYTES_PER_TOKEN + answer
+
+
+def _length(value: object) -> int:
+    """Bytes of all text inside."""
+    if isinstance(value, str):
+        return len(value.encode("utf-8", "replace"))
+    if isinstance(value, list):
+        return sum(_length(item) for item in value)
+    if isinstance(value, dict):
+        return sum(_length(item) for key, item in value.items() if key != "image_url")
+    return 0
+
+
+def _no_turn(seconds: float) -> NoTurn:
+    return NoTurn(
+        f"the limits of this gateway leave no turn within {seconds:.3g} s",
+        retry_after=timedelta(seconds=seconds),
+    )

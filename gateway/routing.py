@@ -1,12 +1,36 @@
 """Which endpoint a name leads to this time."""
 
+import math
+from hashlib import blake2b
 from random import Random
 
 from gateway.config import TrafficRoute
 
+_ALL = 2.0**64
 
-def pick(route: TrafficRoute, random: Random) -> str:
-    """One destination of a traffic route, as often as its share says."""
+
+def pick(route: TrafficRoute, random: Random, sticky: object = None) -> str:
+    """One destination of a traffic route, as often as its share says.
+
+    Args:
+        route: Where it may lead.
+        random: Source of chance.
+        sticky: Of a sticky route: equal keys lead to one destination while its share stands.
+    """
+    if route.sticky and sticky is not None:
+        return max(route.shares, key=lambda share: _affinity(route.name, sticky, *share))[0]
     names = [name for name, _ in route.shares]
     weights = [weight for _, weight in route.shares]
     return random.choices(names, weights)[0]
+
+
+def _affinity(route: str, sticky: str, name: str, weight: float) -> float:
+    """How near a key is to a destination; a changed weight moves no more keys than it must.
+
+    Source: weighted rendezvous hashing, Schindelhauer and Schomaker 2005.
+    """
+    if weight <= 0:
+        return -math.inf
+    digest = blake2b(f"{route}\0{sticky}\0{name}".encode(), digest_size=8).digest()
+    chance = (int.from_bytes(digest) + 0.5) / _ALL
+    return -weight / math.log(chance)

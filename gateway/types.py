@@ -38,6 +38,11 @@ class ChatRequest:
     messages: tuple[Message, ...]
     params: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
     """Sampling parameters under OpenAI's names; they win over the endpoint's defaults."""
+    substitutes: bool = False
+    """Whether a fallback may answer. An evaluation must not take one model's words for another's,
+    nor an answer of the past for one of today."""
+    cached: bool = False
+    """Whether an answer of the past will do, where the endpoint keeps them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +93,8 @@ class Completion:
     model: str | None
     outcome: Outcome = Outcome.OK
     """`ok` or `refused`."""
+    endpoint: str | None = None
+    """Who answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +110,8 @@ class AttemptReport:
     status: int | None = None
     error: str | None = None
     usage: Usage = Usage()
+    endpoint: str | None = None
+    """Who was asked: the endpoint of the question, a destination of a route, or a fallback."""
 
 
 class Observer(Protocol):

@@ -17,7 +17,7 @@ from gateway.config.additions import (
 )
 from gateway.config.catalog import Catalog, Endpoint, ReplicaAddress, TrafficRoute
 from gateway.config.compatible import Habits
-from gateway.config.loading import decoded, load, parse
+from gateway.config.loading import load, parse, text_of
 from gateway.config.vendors import VENDORS, Wire
 
 __all__ = [
@@ -40,10 +40,10 @@ __all__ = [
     "Timeouts",
     "TrafficRoute",
     "Wire",
-    "decoded",
     "habits_of",
     "load",
     "parse",
+    "text_of",
 ]
 
 

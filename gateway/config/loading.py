@@ -28,21 +28,19 @@ def load(path: Path | str, environ: Mapping[str, str]) -> Catalog:
         ConfigError: The file cannot be read or used; the message shows where and how to mend it.
     """
     path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    return parse(decoded(content, path), environ, name=path.name, folder=path.parent)
+    return parse(text_of(path), environ, name=path.name, folder=path.parent)
 
 
-def decoded(content: bytes, path: Path) -> str:
+def text_of(path: Path) -> str:
     """The file's text.
 
     Raises:
-        ConfigError: It is not UTF-8.
+        ConfigError: It cannot be read, or is not UTF-8.
     """
     try:
-        return content.decode("utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 (byte {error.start})") from error
 

@@ -1,13 +1,11 @@
 from datetime import timedelta
 from random import Random
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import Limits, Retry
+from gateway.config import Retry
 from gateway.errors import RateLimited, RetryableError, Unavailable
-from gateway.limits import LONGEST_BLOCK, LocalGate
 from gateway.retry import RetryPolicy
 
 
@@ -50,36 +48,3 @@ def test_the_last_attempt_and_the_deadline_end_it():
     assert pause(policy, Unavailable("down"), elapsed=59.9) is None
     far = RateLimited("tomorrow", retry_after=timedelta(hours=1))
     assert pause(policy, far) is None
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.slept: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
-
-
-async def test_calls_per_minute_are_spread():
-    clock = Clock()
-    gate = LocalGate(Limits(rpm=60), clock=clock, sleep=clock.sleep)
-    for _ in range(5):
-        async with gate.admitted():
-            pass
-    assert clock.now - 1000.0 == pytest.approx(4.0)
-
-
-async def test_patience_asked_for_by_the_provider_holds_everyone_but_not_for_ever():
-    clock = Clock()
-    gate = LocalGate(Limits(), clock=clock, sleep=clock.sleep)
-    await gate.block(timedelta(seconds=7))
-    async with gate.admitted():
-        assert clock.now == pytest.approx(1007.0)
-    await gate.block(timedelta(hours=9))
-    async with gate.admitted():
-        assert clock.now == pytest.approx(1007.0 + LONGEST_BLOCK.total_seconds())

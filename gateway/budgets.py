@@ -1,0 +1,124 @@
+"""How much an endpoint may cost: reserved before a call, settled after it."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Protocol
+
+from typing_extensions import override
+
+from gateway.config import Budget, Endpoint, Price
+from gateway.errors import BudgetExhausted
+from gateway.types import Usage
+
+_SECONDS = {"hour": 3_600, "day": 86_400, "month": 30 * 86_400}
+_MILLION = Decimal(1_000_000)
+_MOST_PURSES = 100_000
+"""Counters kept at once; beyond it those of past periods are forgotten."""
+
+
+class Budgets(Protocol):
+    """Where spending is kept; a shared store can stand behind it."""
+
+    def reserve(self, endpoint: Endpoint, caller: str | None, tokens: int) -> Decimal:
+        """Set aside what a call of about so many tokens may cost, in USD.
+
+        Raises:
+            BudgetExhausted: The period's money does not suffice.
+        """
+        ...
+
+    def settle(
+        self, endpoint: Endpoint, caller: str | None, reserved: Decimal, usage: Usage | None
+    ) -> None:
+        """Put the real cost in the place of what was reserved; None: the call cost nothing.
+
+        Of an answer without token counts, the reserved sum stays spent: unknown is not free.
+        """
+        ...
+
+
+class LocalBudgets(Budgets):
+    """Spending of one process, by endpoint, caller and period; a restart forgets it."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._spent: dict[tuple[str, str | None, int], Decimal] = {}
+
+    @override
+    def reserve(self, endpoint: Endpoint, caller: str | None, tokens: int) -> Decimal:
+        budget = endpoint.budget
+        if budget is None or endpoint.price is None:
+            return Decimal(0)
+        wanted = _dearest(endpoint.price) * tokens / _MILLION
+        key = self._key(endpoint.name, budget, caller)
+        spent = self._spent.get(key, Decimal(0))
+        if spent + wanted > budget.usd:
+            raise self._exhausted(endpoint.name, budget)
+        self._spent[key] = spent + wanted
+        if len(self._spent) > _MOST_PURSES:
+            self._forget_the_past(key[2])
+        return wanted
+
+    @override
+    def settle(
+        self, endpoint: Endpoint, caller: str | None, reserved: Decimal, usage: Usage | None
+    ) -> None:
+        budget = endpoint.budget
+        if budget is None or endpoint.price is None:
+            return
+        real = Decimal(0) if usage is None else cost(endpoint.price, usage)
+        if real is not None:
+            key = self._key(endpoint.name, budget, caller)
+            self._spent[key] = max(self._spent.get(key, Decimal(0)) + real - reserved, Decimal(0))
+
+    def spent(self, endpoint: Endpoint, caller: str | None = None) -> Decimal:
+        """In the present period, in USD."""
+        if endpoint.budget is None:
+            return Decimal(0)
+        return self._spent.get(self._key(endpoint.name, endpoint.budget, caller), Decimal(0))
+
+    def _key(self, name: str, budget: Budget, caller: str | None) -> tuple[str, str | None, int]:
+        period = int(self._clock() // _SECONDS[budget.period])
+        return name, caller if budget.per_key else None, period
+
+    def _exhausted(self, name: str, budget: Budget) -> BudgetExhausted:
+        length = _SECONDS[budget.period]
+        now = self._clock()
+        left = timedelta(seconds=length - now % length)
+        until = datetime.fromtimestamp(now, UTC) + left
+        whose = " of one key" if budget.per_key else ""
+        return BudgetExhausted(
+            f"the budget{whose} for `{name}`, {budget.usd} USD per {budget.period}, does not"
+            f" suffice for this call; it renews at {until:%Y-%m-%dT%H:%M:%SZ}",
+            code="budget_exhausted",
+        )
+
+    def _forget_the_past(self, period: int) -> None:
+        self._spent = {key: sum_ for key, sum_ in self._spent.items() if key[2] >= period}
+
+
+def cost(price: Price, usage: Usage) -> Decimal | None:
+    """What a call cost in USD; None when a price or a count is not known."""
+    cached = usage.cached_input_tokens or 0
+    fresh = usage.input_tokens - cached if usage.input_tokens is not None else None
+    reread = price.cached_input_usd_per_million_tokens
+    parts = (
+        (price.input_usd_per_million_tokens, fresh),
+        (reread if reread is not None else price.input_usd_per_million_tokens, cached),
+        (price.output_usd_per_million_tokens, usage.output_tokens),
+    )
+    total = Decimal(0)
+    for per_million, tokens in parts:
+        if tokens == 0:
+            continue
+        if per_million is None or tokens is None:
+            return None
+        total += per_million * tokens / _MILLION
+    return total
+
+
+def _dearest(price: Price) -> Decimal:
+    known = (price.input_usd_per_million_tokens, price.output_usd_per_million_tokens)
+    return max((p for p in known if p is not None), default=Decimal(0))

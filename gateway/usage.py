@@ -1,0 +1,129 @@
+"""What every call used: noted on the hot path, written in batches beside it."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+from typing_extensions import override
+
+from gateway.errors import Outcome
+
+log = logging.getLogger(__name__)
+
+MOST_RECORDS = 100_000
+"""Kept while the sink is away; beyond it the oldest are lost, and counted."""
+BATCH = 5_000
+EVERY = 1.0
+"""Seconds between two batches."""
+
+
+class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One call of a caller, however many attempts it took. A struct, for there are so many."""
+
+    at: float
+    """Unix time of its beginning."""
+    request_id: str
+    caller: str | None
+    asked: str
+    """The name that was asked for."""
+    endpoint: str | None
+    """Who answered, or failed last."""
+    outcome: Outcome | None
+    """None: given up by the caller."""
+    status: int | None
+    """Of the provider, when it failed."""
+    input_tokens: int | None
+    output_tokens: int | None
+    attempts: int
+    seconds: float
+    provider_seconds: float
+    first_byte_seconds: float | None
+    streamed: bool
+    cached: bool
+
+
+class Sink(Protocol):
+    """Where records go in the end."""
+
+    async def write(self, records: Sequence[UsageRecord]) -> None:
+        """Write them all; what is raised has them come again."""
+        ...
+
+
+class Recorder:
+    """A bounded queue between the hot path and a sink."""
+
+    def __init__(self, sink: Sink, *, most: int = MOST_RECORDS, every: float = EVERY) -> None:
+        self._sink = sink
+        self._every = every
+        self._queue: deque[UsageRecord] = deque(maxlen=most)
+        self._most = most
+        self._task: asyncio.Task[None] | None = None
+        self.lost = 0
+        """Records that were dropped because the sink was away for too long."""
+
+    def note(self, record: UsageRecord) -> None:
+        """Keep a record until it is written; never waits."""
+        if len(self._queue) == self._most:
+            self.lost += 1
+        self._queue.append(record)
+
+    def start(self) -> None:
+        """Begin to write, in the running loop."""
+        self._task = asyncio.create_task(self._run(), name="usage")
+
+    async def stop(self) -> None:
+        """Write what is left, once, and end."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        while await self._written():
+            pass
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._every)
+            more = True
+            while more:
+                more = await self._written()
+
+    async def _written(self) -> bool:
+        """Write one batch; whether there may be more to write now."""
+        batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH))]
+        if not batch:
+            return False
+        try:
+            await self._sink.write(batch)
+        except BaseException as error:
+            self._put_back(batch)
+            if not isinstance(error, Exception):
+                raise
+            log.warning("usage could not be written; kept: %s", error)
+            return False
+        return True
+
+    def _put_back(self, batch: list[UsageRecord]) -> None:
+        room = self._most - len(self._queue)
+        kept = batch[len(batch) - room :] if room < len(batch) else batch
+        self.lost += len(batch) - len(kept)
+        self._queue.extendleft(reversed(kept))
+
+
+class Totals(Sink):
+    """Sums per endpoint and caller, in memory: what a process that keeps no records can show."""
+
+    def __init__(self) -> None:
+        self.calls: dict[tuple[str | None, str | None], int] = {}
+        self.tokens: dict[tuple[str | None, str | None], int] = {}
+
+    @override
+    async def write(self, records: Sequence[UsageRecord]) -> None:
+        for record in records:
+            key = (record.endpoint, record.caller)
+            used = (record.input_tokens or 0) + (record.output_tokens or 0)
+            self.calls[key] = self.calls.get(key, 0) + 1
+            self.tokens[key] = self.tokens.get(key, 0) + used
