@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from gateway.config.complaints import invalid, models_in, nearest
 from gateway.config.secrets import MissingSecretError, Resolver
 from gateway.config.source import Path, Source
-from gateway.config.vendors import Settings, Vendor, unprefixed
+from gateway.config.vendors import Found, Settings, Vendor, unprefixed
 from gateway.types import JSON
 
 
@@ -51,6 +51,8 @@ def provider_settings(
         name: look_up.value(config[key], (vendor.settings,), name, key)
         for name, key in spelling.items()
     }
+    for name, find in vendor.found.items():
+        look_up.add(name, find, given)
     missing = "; ".join(look_up.missing) or None
     try:
         return _divided(vendor.settings.model_validate(_present(given)), missing)
@@ -69,6 +71,14 @@ class _LookUp:
     def __init__(self, resolver: Resolver, missing: list[str]) -> None:
         self._resolver = resolver
         self.missing = missing
+
+    def add(self, name: str, find: Found, given: dict[str, object]) -> None:
+        """Put the setting `name` to those `given`, if it is to be found on the machine."""
+        try:
+            if (value := find(self._resolver, given)) is not None:
+                given[name] = value
+        except MissingSecretError as error:
+            self.missing.append(f"`{name}`: {error}")
 
     def value(
         self, value: object, owners: tuple[type[BaseModel], ...], name: str, shown: str

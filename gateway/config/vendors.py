@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from gateway.config.ambient import google_login
 from gateway.config.compatible import COMPATIBLE, Compatible, Habits
+from gateway.config.secrets import Resolver
 from gateway.types import JSON
 
 SECRET: dict[str, Any] = {"secret": True}
@@ -24,6 +26,8 @@ class Wire(StrEnum):
     TGI = "tgi"
     ANTHROPIC = "anthropic"
     COHERE = "cohere"
+    GEMINI = "gemini"
+    VERTEX = "vertex"
     MLFLOW_SERVING = "mlflow_serving"
     ECHO = "echo"
     CHAOS = "chaos"
@@ -120,6 +124,31 @@ class CohereSettings(Settings):
     """What embedded texts are for, when a request does not say: Cohere wants to know."""
 
 
+class GeminiSettings(Settings):
+    """Google AI."""
+
+    api_key: Secret | None = None
+    api_base: Url | None = None
+
+
+class VertexSettings(Settings):
+    """Vertex AI: Google's and Anthropic's models on Google Cloud."""
+
+    vertex_project: str = Field(json_schema_extra=INCIDENTAL)
+    vertex_location: str = "global"
+    vertex_credentials: Secret | None = None
+    """A key or a login, or `metadata` on Google's own machines; unset, the machine's login."""
+    vertex_access_token: Secret | None = None
+    """Instead of credentials: a token that somebody else renews."""
+    vertex_anthropic_betas: list[str] | str | None = Field(
+        default=None, json_schema_extra=INCIDENTAL
+    )
+    """Read and without effect: requests are translated, and their headers stay here."""
+    api_base: Url | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    """As Anthropic's."""
+
+
 class MlflowServingSettings(Settings):
     """A model behind `mlflow models serve`."""
 
@@ -175,6 +204,10 @@ Lacking = Callable[[Mapping[str, JSON], Collection[str]], str | None]
 """(settings, names of the secrets there are) to what else has to be set, in a sentence."""
 
 
+Found = Callable[[Resolver, Mapping[str, object]], str | None]
+"""(look-ups, settings given) to the value of a setting that was not given, or None."""
+
+
 def _nothing_lacks(_settings: Mapping[str, JSON], _secrets: Collection[str]) -> None:
     return None
 
@@ -189,6 +222,8 @@ class Vendor:
     needs_key: bool = False
     habits: Habits = field(default_factory=Habits)
     lacking: Lacking = _nothing_lacks
+    found: Mapping[str, Found] = field(default_factory=dict[str, Found])
+    """Settings that a machine may know when the file does not."""
     retired: str | None = None
     """Of a service that is shut down: since when, and what stands in its place."""
 
@@ -204,6 +239,12 @@ def _databricks_lacks(settings: Mapping[str, JSON], secrets: Collection[str]) ->
         return "`host` is missing: the address of the workspace"
     principal = "client_id" in settings and "client_secret" in secrets
     return None if "token" in secrets or principal else "`token` is missing"
+
+
+def _vertex_lacks(_settings: Mapping[str, JSON], secrets: Collection[str]) -> str | None:
+    if {"vertex_credentials", "vertex_access_token"} & set(secrets):
+        return None
+    return "`vertex_credentials` is missing, and the machine has no login for Google Cloud"
 
 
 def _compatible(row: Compatible) -> Vendor:
@@ -258,6 +299,18 @@ VENDORS: Mapping[str, Vendor] = {
         base_url="https://api.cohere.com/v2",
         needs_key=True,
     ),
+    "gemini": Vendor(
+        wire=Wire.GEMINI,
+        settings=GeminiSettings,
+        base_url="https://generativelanguage.googleapis.com/v1beta",
+        needs_key=True,
+    ),
+    "vertex-ai": Vendor(
+        wire=Wire.VERTEX,
+        settings=VertexSettings,
+        lacking=_vertex_lacks,
+        found={"vertex_credentials": google_login},
+    ),
     "huggingface-text-generation-inference": _TGI,
     "tgi": _TGI,
     "mlflow-model-serving": Vendor(wire=Wire.MLFLOW_SERVING, settings=MlflowServingSettings),
@@ -266,8 +319,8 @@ VENDORS: Mapping[str, Vendor] = {
     **dict.fromkeys(
         (
             "amazon-bedrock", "bedrock",
-            "gemini", "litellm", "mosaicml", "palm",
-            "sap-ai-core", "typesafe", "vertex-ai",
+            "litellm", "mosaicml", "palm",
+            "sap-ai-core", "typesafe",
         ),
         _ABSENT,
     ),

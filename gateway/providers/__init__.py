@@ -3,15 +3,14 @@
 from gateway.config import Endpoint, Wire, habits_of
 from gateway.errors import EndpointUnavailable
 from gateway.http import Transport
-from gateway.providers.anthropic import AnthropicProvider, OwnDoor
 from gateway.providers.by_chat import CompletionsByChat, completes_by_chat
 from gateway.providers.chaos import ChaosTransport
-from gateway.providers.cohere import CohereProvider
 from gateway.providers.discreet import DiscreetProvider
 from gateway.providers.echo import EchoProvider
 from gateway.providers.mlflow_serving import MlflowServingProvider
 from gateway.providers.openai import OpenAIProvider
 from gateway.providers.provider import Provider
+from gateway.providers.translated import translated
 from gateway.types import EndpointType
 
 __all__ = ["Provider", "bind", "has_responses"]
@@ -29,9 +28,7 @@ def bind(endpoint: Endpoint, transport: Transport) -> Provider:
     return DiscreetProvider(provider, endpoint.secrets.values()) if endpoint.secrets else provider
 
 
-def _bound(  # noqa: PLR0911 - a table
-    endpoint: Endpoint, transport: Transport
-) -> Provider:
+def _bound(endpoint: Endpoint, transport: Transport) -> Provider:
     match endpoint.wire:
         case Wire.ECHO:
             return EchoProvider(endpoint)
@@ -39,12 +36,8 @@ def _bound(  # noqa: PLR0911 - a table
             return OpenAIProvider(endpoint, ChaosTransport(endpoint), base_url="http://chaos")
         case Wire.OPENAI:
             return _openai(endpoint, transport, _address(endpoint))
-        case Wire.ANTHROPIC:
-            door = OwnDoor(endpoint, base_url=_address(endpoint))
-            return _by_chat(endpoint, AnthropicProvider(endpoint, transport, door))
-        case Wire.COHERE:
-            provider = CohereProvider(endpoint, transport, base_url=_address(endpoint))
-            return _by_chat(endpoint, provider)
+        case Wire.ANTHROPIC | Wire.COHERE | Wire.GEMINI | Wire.VERTEX:
+            return translated(endpoint, transport)
         case Wire.MLFLOW_SERVING:
             return MlflowServingProvider(endpoint, transport, base_url=_address(endpoint))
         case Wire.TGI:
@@ -60,12 +53,6 @@ def _address(endpoint: Endpoint) -> str:
     if endpoint.base_url is None:
         raise EndpointUnavailable(f"the endpoint `{endpoint.name}` has no address")
     return endpoint.base_url
-
-
-def _by_chat(endpoint: Endpoint, provider: Provider) -> Provider:
-    """Of a vendor that only chats: completions by chatting, as MLflow's own gateway makes them."""
-    completes = endpoint.endpoint_type is EndpointType.COMPLETIONS
-    return CompletionsByChat(provider) if completes else provider
 
 
 def _openai(endpoint: Endpoint, transport: Transport, base_url: str) -> Provider:

@@ -68,7 +68,7 @@ class AnthropicProvider(Abilities, Provider):
     """Claude.
 
     Anthropic wants `max_tokens` with every request; there is no number that suits all its
-    models, so it comes from the request, the endpoint's `params`, or `anthropic_max_tokens` of
+    models, so it comes from the request, the endpoint's `params`, or `max_tokens` of
     its configuration, and without any of them the request is refused.
     """
 
@@ -106,7 +106,7 @@ def _payload(body: JSONObject, most: JSON) -> dict[str, JSON]:
     if payload["max_tokens"] is None:
         raise InvalidRequest(
             "Anthropic needs `max_tokens`: give it with the request, or declare it for the "
-            "endpoint (`anthropic_max_tokens` in `config`, or `params: {max_tokens: ...}`)",
+            "endpoint (`max_tokens` in its `config` or `params`)",
             code="max_tokens",
         )
     if conversation.system:

@@ -72,6 +72,8 @@ class CohereProvider(Abilities, Provider):
         request = self._request("/embed", _embed(body, self._endpoint.options.get("input_type")))
         reply = await called(self._transport, request, _failure)
         vectors, usage = read_embeddings(reply.body)
+        if len(vectors) < len(texts_to_embed(body)):
+            raise MalformedAnswer(f"{len(vectors)} embeddings are fewer than there are texts")
         return embedded(vectors, encoding=encoding, usage=usage, model=self._endpoint.model)
 
     def _request(self, path: str, payload: Mapping[str, JSON]) -> WireRequest:
