@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from typing_extensions import override
 
+from api.compat.documents import with_surfaces
 from api.errors import Problem
 from api.security import Access, access_of
 from api.wire import problems
@@ -31,6 +32,7 @@ _TAGS = [
     {"name": "schedules", "description": "Cron lines that submit jobs."},
     {"name": "chat", "description": "Ask a model now."},
     {"name": "endpoints", "description": "Named ways to models."},
+    {"name": "models", "description": "Endpoints in the words of MLflow, OpenAI, Anthropic."},
     {"name": "service", "description": "Health, version, queue."},
 ]
 
@@ -58,7 +60,8 @@ class Documented(FastAPI):
             _add_problem(document)
             _add_security(document, self)
             self.openapi_schema = document
-        return self.openapi_schema
+        # Not kept: the catalog may be replaced.
+        return with_surfaces(self.openapi_schema, self.state.context.gateway.catalog)
 
 
 def _add_problem(document: dict[str, Any]) -> None:

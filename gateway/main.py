@@ -6,11 +6,12 @@ import os
 import secrets
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -19,7 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.client import Gateway
 from gateway.config import load
 from gateway.errors import ConfigError, GatewayError
-from gateway.surfaces import routes
+from gateway.surfaces import Documentation, key_in, refusal_at, routes
+from gateway.watching import ConfigFile, Watcher
 
 KEY_VARIABLE = "HIKAKU_API_KEY"
 CONFIG_VARIABLE = "HIKAKU_GATEWAY_CONFIG"
@@ -27,38 +29,47 @@ _OPEN_PATHS = frozenset({"/health"})
 
 
 class BearerKey:
-    """Demands `Authorization: Bearer KEY` on every path but the health check."""
+    """Demands the key on every path but the health check, wherever a client puts it."""
 
     def __init__(self, app: ASGIApp, key: str) -> None:
         self._app = app
-        self._expected = f"Bearer {key}".encode()
+        self._expected = key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what bears the key, refuse the rest in OpenAI's shape."""
+        """Pass on what bears the key, refuse the rest in the words of the path."""
         if scope["type"] == "http" and scope["path"] not in _OPEN_PATHS:
-            given = next((v for k, v in scope["headers"] if k == b"authorization"), b"")
-            if not secrets.compare_digest(given, self._expected):
-                await _unauthorized()(scope, receive, send)
+            given = key_in(scope["headers"])
+            if given is None or not secrets.compare_digest(given, self._expected):
+                await _unauthorized(scope["path"])(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
 
-def create_app(gateway: Gateway, *, api_key: str | None = None) -> ASGIApp:
-    """The ASGI application; it opens and closes `gateway` with its own life."""
+def create_app(
+    gateway: Gateway, *, api_key: str | None = None, watcher: Watcher | None = None
+) -> ASGIApp:
+    """The ASGI application; it opens and closes `gateway` and `watcher` with its own life."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with gateway:
+        async with gateway, watcher or nullcontext():
             yield
 
-    app = Starlette(routes=[Route("/health", _health), *routes(gateway)], lifespan=lifespan)
+    app = Starlette(
+        # The surfaces first: they are asked the most, and routes are tried in order.
+        routes=[*routes(gateway), Route("/health", _health), *Documentation(gateway).routes()],
+        exception_handlers={HTTPException: _refused},
+        lifespan=lifespan,
+    )
     return BearerKey(app, api_key) if api_key else app
 
 
 def app_of_environment() -> ASGIApp:
     """What each server process runs; configured through the environment it inherits."""
-    catalog = load(os.environ[CONFIG_VARIABLE], os.environ)
-    return create_app(Gateway(catalog), api_key=os.environ.get(KEY_VARIABLE))
+    file = ConfigFile(Path(os.environ[CONFIG_VARIABLE]), os.environ)
+    gateway = Gateway(file.first())
+    watcher = Watcher(gateway, file)
+    return create_app(gateway, api_key=os.environ.get(KEY_VARIABLE), watcher=watcher)
 
 
 def check_bind(host: str, environ: Mapping[str, str]) -> None:
@@ -82,10 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, GatewayError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    for endpoint in catalog.endpoints.values():
-        if endpoint.unavailable is not None:
-            sys.stderr.write(f"endpoint {endpoint.name} is unavailable: {endpoint.unavailable}\n")
-    os.environ[CONFIG_VARIABLE] = str(options.config_path.resolve())
+    for warning in catalog.warnings:
+        sys.stderr.write(f"{warning}\n")
+    # Not resolved: a symlink that is swapped is to be followed anew.
+    os.environ[CONFIG_VARIABLE] = str(options.config_path.absolute())
     uvicorn.run(
         "gateway.main:app_of_environment",
         factory=True,
@@ -123,11 +134,16 @@ async def _health(_: Request) -> Response:
     return JSONResponse({"status": "OK"})
 
 
-def _unauthorized() -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - nothing else is registered
+    body = refusal_at(request.url.path, error.status_code, error.detail)
+    return Response(body, error.status_code, error.headers, media_type="application/json")
+
+
+def _unauthorized(path: str) -> Response:
     message = f"missing or wrong key: send `Authorization: Bearer ${KEY_VARIABLE}`"
-    error = {"message": message, "type": "authentication_error", "param": None, "code": None}
-    headers = {"WWW-Authenticate": "Bearer"}
-    return JSONResponse({"error": error, "detail": message}, 401, headers)
+    headers = {"WWW-Authenticate": 'Bearer, Basic realm="Hikaku", charset="UTF-8"'}
+    return Response(refusal_at(path, 401, message), 401, headers, media_type="application/json")
 
 
 if __name__ == "__main__":

@@ -3,14 +3,16 @@
 from starlette.routing import Route
 
 from gateway.client import Gateway
+from gateway.surfaces.access import key_in
 from gateway.surfaces.anthropic import AnthropicSurface
+from gateway.surfaces.documentation import Documentation
 from gateway.surfaces.mlflow import MlflowSurface
 from gateway.surfaces.mlflow_server import MlflowServerSurface
 from gateway.surfaces.openai import OpenAISurface
 from gateway.surfaces.refusals import refusal_at
 from gateway.surfaces.responses import ResponsesSurface
 
-__all__ = ["refusal_at", "routes"]
+__all__ = ["Documentation", "key_in", "refusal_at", "routes"]
 
 
 def routes(gateway: Gateway) -> list[Route]:

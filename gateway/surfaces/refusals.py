@@ -86,15 +86,19 @@ def anthropic_error(error: GatewayError) -> dict[str, JSON]:
     return {"type": "error", "error": {"type": kind, "message": error.message}}
 
 
-def refusal_at(path: str, status: int, message: str) -> bytes:
-    """What the program before the surfaces answers, in the words of the surface at `path`."""
+def refusal_at(path: str, status: int, message: str, code: str | None = None) -> bytes:
+    """What the program before the surfaces answers, in the words of the surface at `path`.
+
+    `code` stands at the top besides, where none of their clients looks.
+    """
     kind = _ANTHROPIC_TYPES.get(status, "invalid_request_error")
+    ours: dict[str, JSON] = {} if code is None else {"code": code}
     if path.startswith(("/anthropic/", "/gateway/anthropic/")):
-        return encode({"type": "error", "error": {"type": kind, "message": message}})
+        return encode(ours | {"type": "error", "error": {"type": kind, "message": message}})
     if path.startswith(("/v1/", "/gateway/mlflow/v1/", "/gateway/openai/v1/")):
-        error: JSON = {"message": message, "type": kind, "param": None, "code": None}
-        return encode({"error": error, "detail": message})
-    return encode({"detail": message})
+        error: JSON = {"message": message, "type": kind, "param": None, "code": code}
+        return encode(ours | {"error": error, "detail": message})
+    return encode(ours | {"detail": message})
 
 
 def _openai_type(error: GatewayError) -> str:
