@@ -71,6 +71,8 @@ class Answer:
     usage: Usage = Usage()
     model: str | None = None
     """The model as the provider named it."""
+    timings: Mapping[str, timedelta] = field(default_factory=dict[str, timedelta])
+    """What the server says of its own parts of the work: `queue`, `inference`, `total` ..."""
 
     @property
     def outcome(self) -> Outcome:

@@ -1,8 +1,8 @@
 """Hugging Face Text Generation Inference, through huggingface_hub's own client."""
 
-import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import httpx2
@@ -23,7 +23,6 @@ from gateway.errors import (
     MalformedAnswer,
     RateLimited,
     Unavailable,
-    UnsupportedParameter,
 )
 from gateway.http import Transport
 from gateway.http.failures import event_failure
@@ -31,29 +30,10 @@ from gateway.http.httpx2_transport import REPLY_HEADERS, OverTransport
 from gateway.providers import dialect
 from gateway.providers.parrot import messages_of, prompt_of, wants_usage
 from gateway.providers.provider import Abilities, Provider
-from gateway.types import JSON, Answer, JSONObject, Usage
-
-_CHAT = {
-    "max_tokens": "max_tokens", "max_completion_tokens": "max_tokens", "seed": "seed",
-    "stop": "stop", "temperature": "temperature", "top_p": "top_p",
-    "frequency_penalty": "frequency_penalty", "logprobs": "logprobs",
-    "top_logprobs": "top_logprobs", "tools": "tools", "tool_choice": "tool_choice",
-}  # fmt: skip
-"""OpenAI's names to those of `chat_completion`; what is not here, TGI bends or ignores."""
-_GENERATE = {
-    "max_tokens": "max_new_tokens", "max_completion_tokens": "max_new_tokens", "seed": "seed",
-    "stop": "stop", "temperature": "temperature", "top_p": "top_p", "top_k": "top_k",
-    "frequency_penalty": "frequency_penalty", "repetition_penalty": "repetition_penalty",
-    "typical_p": "typical_p", "truncate": "truncate", "watermark": "watermark",
-}  # fmt: skip
-"""OpenAI's and TGI's names to those of `text_generation`."""
-_ENVELOPE = frozenset({"messages", "prompt", "model", "stream", "stream_options", "user"})
-_NEUTRAL: dict[str, JSON] = {
-    "n": 1, "best_of": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0,
-    "logit_bias": {}, "echo": False, "logprobs": False,
-}  # fmt: skip
-"""Values that ask for nothing: leaving the parameter out honours them exactly."""
-_SAMPLING = ("temperature", "top_p", "top_k", "typical_p")
+from gateway.providers.stops import StopTrimmer, without_stop
+from gateway.providers.tgi_answers import ChunkTranslator, chat_body, counted, timings
+from gateway.providers.tgi_requests import CHAT, GENERATE, arguments, greedy
+from gateway.types import Answer, JSONObject, Usage
 
 
 class TgiProvider(Abilities, Provider):
@@ -76,37 +56,39 @@ class TgiProvider(Abilities, Provider):
 
     @override
     async def chat(self, body: JSONObject) -> Answer:
-        arguments = _arguments(body, _CHAT)
+        asked = arguments(body, CHAT)
         with _failures():
             output = await self._client.chat_completion(
-                cast("Any", messages_of(body)), model="tgi", **arguments
+                cast("Any", messages_of(body)), model="tgi", **asked
             )
-            raw = _chat_body(output, arguments.get("stop") or [])
-        return dialect.chat_answer(raw)
+            raw = chat_body(output, asked.get("stop") or [])
+        return replace(dialect.chat_answer(raw), timings=timings(REPLY_HEADERS.get({})))
 
     @override
     async def complete(self, body: JSONObject) -> Answer:
-        arguments = _greedy(_arguments(body, _GENERATE))
+        asked = greedy(arguments(body, GENERATE))
         with _failures():
             output = await self._client.text_generation(
-                prompt_of(body), details=True, stream=False, **arguments
+                prompt_of(body), details=True, stream=False, **asked
             )
         if (details := output.details) is None:
             raise MalformedAnswer("TGI answered without details")
-        text = output.generated_text
+        text, headers = output.generated_text, REPLY_HEADERS.get({})
         if details.finish_reason == "stop_sequence":
-            text = _without_stop(text, arguments.get("stop") or [])
+            text = without_stop(text, asked.get("stop") or [])
+        heard = counted(headers, "x-prompt-tokens")
         raw = dialect.text_body(
             text,
             finish_reason=dialect.finish_word(details.finish_reason),
-            usage=Usage(input_tokens=_heard(), output_tokens=details.generated_tokens),
+            usage=Usage(input_tokens=heard, output_tokens=details.generated_tokens),
             model=self._model,
         )
-        return dialect.text_answer(raw)
+        return replace(dialect.text_answer(raw), timings=timings(headers))
 
     @override
     async def stream_chat(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
-        arguments = _arguments(body, _CHAT)
+        asked = arguments(body, CHAT)
+        translator = ChunkTranslator(asked.get("stop") or [])
         # A client of its own: it holds on to every stream it opened until it is closed.
         async with self._inference(self._streams) as client:
             with _failures():
@@ -115,38 +97,44 @@ class TgiProvider(Abilities, Provider):
                     model="tgi",
                     stream=True,
                     stream_options=cast("Any", {"include_usage": wants_usage(body)}),
-                    **arguments,
+                    **asked,
                 )
                 async for chunk in chunks:
-                    yield _chunk(chunk)
+                    yield translator.chunk(chunk)
+        if not translator.finished:
+            raise MalformedAnswer("the stream ended before the answer did")
 
     @override
     async def stream_complete(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
-        arguments = _greedy(_arguments(body, _GENERATE))
+        asked = greedy(arguments(body, GENERATE))
         async with self._inference(self._streams) as client:
             with _failures():
                 tokens = await client.text_generation(
-                    prompt_of(body), details=True, stream=True, **arguments
+                    prompt_of(body), details=True, stream=True, **asked
                 )
-                async for event in self._pieces(
-                    cast("AsyncIterator[Any]", tokens), counted=wants_usage(body)
-                ):
+                pieces = self._pieces(
+                    cast("AsyncIterator[Any]", tokens),
+                    StopTrimmer(asked.get("stop") or []),
+                    counted=wants_usage(body),
+                )
+                async for event in pieces:
                     yield event
 
     async def _pieces(
-        self, tokens: AsyncIterator[Any], *, counted: bool
+        self, tokens: AsyncIterator[Any], trimmer: StopTrimmer, *, counted: bool
     ) -> AsyncGenerator[bytes, None]:
         writer = dialect.ChunkWriter(chat=False, model=self._model)
         finished = False
         async for token in tokens:
-            if not token.token.special:
-                yield writer.piece(token.token.text)
-            if token.details is not None:
+            if not token.token.special and (text := trimmer.feed(token.token.text)):
+                yield writer.piece(text)
+            if (details := token.details) is not None:
                 finished = True
-                reason = dialect.finish_word(token.details.finish_reason)
-                yield writer.piece(None, finish_reason=reason)
+                if rest := trimmer.end(stopped=details.finish_reason == "stop_sequence"):
+                    yield writer.piece(rest)
+                yield writer.piece(None, finish_reason=dialect.finish_word(details.finish_reason))
                 if counted:
-                    heard, said = token.details.input_length, token.details.generated_tokens
+                    heard, said = details.input_length, details.generated_tokens
                     yield writer.usage(Usage(input_tokens=heard, output_tokens=said))
         if not finished:
             raise MalformedAnswer("the stream ended before the answer did")
@@ -168,59 +156,6 @@ class _Client(AsyncInferenceClient):
         return self._handed_in
 
 
-def _arguments(body: JSONObject, names: dict[str, str]) -> dict[str, Any]:
-    """The request's parameters under the client's names.
-
-    Raises:
-        UnsupportedParameter: TGI would ignore or bend one.
-    """
-    arguments: dict[str, Any] = {}
-    for name, value in body.items():
-        if name in _ENVELOPE or value is None:
-            continue
-        if name in _NEUTRAL and value == _NEUTRAL[name]:
-            continue
-        if name not in names:
-            raise UnsupportedParameter(name, "Text Generation Inference has no equivalent")
-        arguments[names[name]] = [value] if name == "stop" and isinstance(value, str) else value
-    return arguments
-
-
-def _greedy(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Temperature 0 as TGI's native route wants it: no sampling at all."""
-    if arguments.get("temperature") == 0:
-        return {k: v for k, v in arguments.items() if k not in _SAMPLING} | {"do_sample": False}
-    return arguments
-
-
-def _chat_body(output: object, stops: list[str]) -> bytes:
-    body = dataclasses.asdict(cast("Any", output))
-    for choice in body["choices"]:
-        message = choice["message"]
-        if choice["finish_reason"] == "stop_sequence" and isinstance(message["content"], str):
-            message["content"] = _without_stop(message["content"], stops)
-        choice["finish_reason"] = dialect.finish_word(choice["finish_reason"])
-    return msgspec.json.encode({"object": "chat.completion"} | body)
-
-
-def _chunk(chunk: object) -> bytes:
-    body = dataclasses.asdict(cast("Any", chunk))
-    for choice in body["choices"]:
-        choice["finish_reason"] = dialect.finish_word(choice["finish_reason"])
-    return msgspec.json.encode({"object": "chat.completion.chunk"} | body)
-
-
-def _heard() -> int | None:
-    """Tokens of the prompt, which a native answer tells in a header only."""
-    count = REPLY_HEADERS.get({}).get("x-prompt-tokens", "")
-    return int(count) if count.isdecimal() else None
-
-
-def _without_stop(text: str, stops: list[str]) -> str:
-    """TGI leaves the stop sequence at the end of the text; OpenAI's dialect does not."""
-    return next((text.removesuffix(stop) for stop in stops if text.endswith(stop)), text)
-
-
 @contextmanager
 def _failures() -> Iterator[None]:
     """Turn huggingface_hub's failures into ours; those of HTTP are ours already."""
@@ -234,7 +169,7 @@ def _failures() -> Iterator[None]:
         raise MalformedAnswer(str(error)) from error
     except GenerationError as error:
         raise Unavailable(str(error), status=424) from error
-    except TextGenerationError as error:  # A chat stream's error event arrives as text.
-        raise event_failure(msgspec.json.encode({"error": str(error)})) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except TextGenerationError as error:  # What a chat stream's error event holds.
+        raise event_failure(msgspec.json.encode({"error": error.args[0]})) from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise MalformedAnswer(f"not an answer of TGI: {error!r}") from error
