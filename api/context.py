@@ -9,6 +9,7 @@ from anyio import CapacityLimiter
 
 from api.security import Guard
 from gateway.client import Gateway
+from gateway.watching import Watcher
 from hikaku.jobs import Hint
 from hikaku.storage.connection import Sessions
 
@@ -38,6 +39,8 @@ class Context:
     gateway: Gateway
     guard: Guard
     version: str
+    watcher: Watcher | None = None
+    """Follows the gateway's file; None where the endpoints were given otherwise."""
     slots: int = 16
     """Shards that the workers run at once; decides how finely jobs are cut."""
     mlflow: bool = False

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from types import FrameType
 
@@ -31,8 +31,8 @@ from api.routes import (
 )
 from api.security import OpenBindError, check_routes, guard_for
 from gateway.client import Gateway
-from gateway.config import Catalog, load
 from gateway.errors import ConfigError
+from gateway.watching import ConfigFile, Watcher
 from hikaku import logs
 from hikaku.queue import Queue, celery_app
 from hikaku.settings import Settings
@@ -53,7 +53,7 @@ def create_app(context: Context) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with context.gateway:
+        async with context.gateway, context.watcher or nullcontext():
             yield
         context.close()
 
@@ -78,10 +78,14 @@ def from_settings(settings: Settings) -> FastAPI:
     """
     guard = guard_for(settings.host, settings.api_key, settings.public_url)
     engine = open_engine(settings.sqlalchemy_url, pool_size=_POOL_SIZE)
+    # Without the file there are no endpoints, and everything else works.
+    file = ConfigFile(settings.gateway_config, os.environ, missing_is_empty=True)
+    gateway = Gateway(file.first())
     context = Context(
         sessions=open_sessions(engine),
         queue=Queue(celery_app(settings.redis_url)),
-        gateway=Gateway(_catalog(settings)),
+        gateway=gateway,
+        watcher=Watcher(gateway, file),
         guard=guard,
         version=product_version(),
         mlflow=settings.mlflow_tracking_uri is not None,
@@ -101,13 +105,6 @@ def product_version() -> str:
         return version("hikaku")
     except PackageNotFoundError:
         return "0+unknown"
-
-
-def _catalog(settings: Settings) -> Catalog:
-    """Read the gateway's file; without one there are no endpoints, and everything else works."""
-    if not settings.gateway_config.exists():
-        return Catalog()
-    return load(settings.gateway_config, os.environ)
 
 
 class _Server(uvicorn.Server):

@@ -70,7 +70,8 @@ class ConfigFile:
             ConfigError: It cannot be used.
         """
         if self._missing_is_empty and not self.path.exists():
-            self._catalog = Catalog()
+            self._catalog, self._stamp = Catalog(), (None,)
+            self._noted(error=f"there is no file {self.path} yet")
             return self._catalog
         stamp = self._stamped()
         return self._accepted(self._parsed(), stamp)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from gateway.client import Gateway
+from gateway.watching import Watcher
 from hikaku.settings import Settings
 from hikaku.storage.connection import Sessions
 from workers import shard
@@ -41,10 +42,18 @@ class _Open:
 class Engine:
     """Runs shards for the threads of a Celery worker."""
 
-    def __init__(self, settings: Settings, sessions: Sessions, gateway: Gateway) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        sessions: Sessions,
+        gateway: Gateway,
+        watcher: Watcher | None = None,
+    ) -> None:
         self._settings = settings
         self._database = Database(sessions, threads=4)
         self._gateway = gateway
+        self._watcher = watcher
+        """Follows the gateway's file; entered and left beside it."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
         self._opened = threading.Event()
@@ -87,6 +96,8 @@ class Engine:
         recorder = Recorder(self._database, spool, settings.spool_dir)
         await lease.join()
         await self._gateway.__aenter__()
+        if self._watcher is not None:
+            await self._watcher.__aenter__()
         keepers = (
             asyncio.create_task(lease.beat(), name="heartbeat"),
             asyncio.create_task(recorder.run(), name="recorder"),
@@ -113,6 +124,8 @@ class Engine:
             keeper.remove_done_callback(self._lost)
             keeper.cancel()
         await opened.room.lease.leave()
+        if self._watcher is not None:
+            await self._watcher.__aexit__(None, None, None)
         await self._gateway.__aexit__(None, None, None)
         opened.spool.close()
 

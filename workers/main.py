@@ -10,7 +10,7 @@ from datetime import timedelta
 from celery import Celery, signals
 
 from gateway.client import Gateway
-from gateway.config import load
+from gateway.watching import ConfigFile, Watcher
 from hikaku.logs import configure
 from hikaku.queue import BATCH, INTERACTIVE, MAINTENANCE, Queue, celery_app
 from hikaku.settings import Settings
@@ -26,8 +26,9 @@ def batch(settings: Settings) -> Celery:
     """Put a worker together that runs shards."""
     app = celery_app(settings.redis_url)
     sessions = open_sessions(open_engine(settings.sqlalchemy_url, pool_size=6))
-    catalog = load(settings.gateway_config, os.environ)
-    engine = Engine(settings, sessions, Gateway(catalog))
+    file = ConfigFile(settings.gateway_config, os.environ)
+    gateway = Gateway(file.first())
+    engine = Engine(settings, sessions, gateway, Watcher(gateway, file))
     register_shards(app, engine)
     signals.worker_ready.connect(lambda **_: engine.start(), weak=False)
     signals.worker_shutting_down.connect(lambda **_: engine.drain(), weak=False)
@@ -40,8 +41,10 @@ def scheduler(settings: Settings) -> Celery:
     app = celery_app(settings.redis_url)
     sessions = open_sessions(open_engine(settings.sqlalchemy_url, pool_size=3))
 
+    file = ConfigFile(settings.gateway_config, os.environ)
+
     def endpoints() -> dict[str, EndpointIdentity]:
-        catalog = load(settings.gateway_config, os.environ)
+        catalog = file.latest()
         return {name: identity(endpoint) for name, endpoint in catalog.endpoints.items()}
 
     ticker = Ticker(

@@ -1,14 +1,30 @@
 """The gateway's endpoints, as jobs and people may use them."""
 
+from datetime import datetime
+
 from pydantic import Field
 
+from api.context import Context
 from api.dependencies import ContextDep
-from api.wire import Out, resource
+from api.wire import Out, problems, resource
+from gateway.client import Gateway
 from gateway.config import Catalog, Endpoint
 from gateway.types import EndpointType
+from hikaku.errors import Conflict, Fault, InvalidInput
 from hikaku.specs import EndpointIdentity, identity
 
 router = resource("/endpoints", "endpoints")
+
+
+class ReplicaOut(Out):
+    """One server behind an endpoint."""
+
+    url: str | None = Field(examples=["http://tgi-0:8080"])
+    state: str = Field(description="`closed` (in use), `open` or `half_open`.")
+    in_flight: int
+    capacity: int | None = Field(description="Calls it takes at once; null: not known.")
+    serves: str | None = Field(description="The model it says it serves.", examples=[None])
+    reason: str | None = Field(description="Why it is not in use.", examples=[None])
 
 
 class EndpointOut(Out):
@@ -21,18 +37,51 @@ class EndpointOut(Out):
     fingerprint: str = Field(description="Equal fingerprints give comparable completions.")
     available: bool
     reason: str | None = Field(description="Why it is not available.", examples=[None])
+    replicas: list[ReplicaOut] = Field(
+        description="The servers behind it, as this process sees them; of vendors, one."
+    )
+
+
+class ConfigOut(Out):
+    """The gateway's file, as this process goes by it."""
+
+    path: str = Field(examples=["/etc/hikaku/gateway.yaml"])
+    loaded_at: datetime | None = Field(description="When what is in use was read.")
+    error: str | None = Field(
+        description="Why the file as it lies there is not in use; what was read before it is.",
+        examples=[None],
+    )
+    warnings: list[str] = Field(description="Of what is in use.")
 
 
 class Endpoints(Out):
     """All endpoints, in the order of the configuration."""
 
     data: list[EndpointOut]
+    config: ConfigOut | None = Field(
+        description="Where they come from; null where no file is followed."
+    )
 
 
 @router.get("", summary="List the endpoints")
 async def list_endpoints(context: ContextDep) -> Endpoints:
     """Gives every endpoint of the gateway's configuration, usable or not, without secrets."""
-    return Endpoints(data=[_out(e) for e in context.gateway.catalog.endpoints.values()])
+    return _listed(context)
+
+
+@router.post("/reload", summary="Read the gateway's file now", responses=problems(409, 422))
+async def reload(context: ContextDep) -> Endpoints:
+    """Reads the file in this process; the others see a change within two seconds by themselves.
+
+    A file that cannot be used is answered with 422, and what was in use stays so.
+    """
+    if context.watcher is None:
+        raise Conflict("no file is followed here: the endpoints were given otherwise")
+    status = await context.watcher.reload()
+    if status.error is not None:
+        fault = Fault(pointer="", message=status.error)
+        raise InvalidInput(f"what was in use stays so: {status.error}", faults=[fault])
+    return _listed(context)
 
 
 def identities(catalog: Catalog) -> dict[str, EndpointIdentity]:
@@ -40,7 +89,24 @@ def identities(catalog: Catalog) -> dict[str, EndpointIdentity]:
     return {name: identity(endpoint) for name, endpoint in catalog.endpoints.items()}
 
 
-def _out(endpoint: Endpoint) -> EndpointOut:
+def _listed(context: Context) -> Endpoints:
+    gateway = context.gateway
+    status = context.watcher.status if context.watcher is not None else None
+    config = (
+        ConfigOut(
+            path=str(status.path),
+            loaded_at=status.loaded_at,
+            error=status.error,
+            warnings=list(status.warnings),
+        )
+        if status is not None
+        else None
+    )
+    found = [_out(gateway, endpoint) for endpoint in gateway.catalog.endpoints.values()]
+    return Endpoints(data=found, config=config)
+
+
+def _out(gateway: Gateway, endpoint: Endpoint) -> EndpointOut:
     return EndpointOut(
         name=endpoint.name,
         endpoint_type=endpoint.endpoint_type,
@@ -49,4 +115,5 @@ def _out(endpoint: Endpoint) -> EndpointOut:
         fingerprint=endpoint.fingerprint,
         available=endpoint.unavailable is None,
         reason=endpoint.unavailable,
+        replicas=[ReplicaOut(**r._asdict()) for r in gateway.replicas(endpoint.name)],
     )

@@ -19,7 +19,15 @@ from hikaku_client.errors import InvalidRequest
 from hikaku_client.jobs import Job
 from hikaku_client.rows import Rows
 from hikaku_client.schedules import Schedules
-from hikaku_client.wire import ChatAnswer, DatasetAnswer, EndpointAnswer, JobAnswer, Json
+from hikaku_client.wire import (
+    ChatAnswer,
+    ConfigAnswer,
+    DatasetAnswer,
+    EndpointAnswer,
+    EndpointsAnswer,
+    JobAnswer,
+    Json,
+)
 
 Prompt = str | Mapping[str, object] | Sequence[Mapping[str, str]]
 """A template, its messages, or a stored prompt: {"id": ...} or {"name": ..., "version": ...}."""
@@ -166,6 +174,19 @@ class Client:
     def endpoints(self) -> list[EndpointAnswer]:
         """Say which endpoints there are, and whether they can be asked."""
         return [cast("EndpointAnswer", item) for item in self._connection.pages("/endpoints")]
+
+    def endpoint_config(self) -> ConfigAnswer | None:
+        """Say which file the endpoints come from, and what is wrong with it."""
+        answer = cast("EndpointsAnswer", self._connection.get("/endpoints"))
+        return answer.get("config")
+
+    def reload_endpoints(self) -> EndpointsAnswer:
+        """Have the server read the gateway's file now.
+
+        Raises:
+            InvalidRequest: The file cannot be used; what was in use stays so.
+        """
+        return cast("EndpointsAnswer", self._connection.post("/endpoints/reload", {}))
 
     def close(self) -> None:
         """Give the connections back."""

@@ -257,6 +257,22 @@ class EndpointAnswer(TypedDict):
     reason: str | None
 
 
+class ConfigAnswer(TypedDict):
+    """The gateway's file, as the server goes by it."""
+
+    path: str
+    loaded_at: str | None
+    error: str | None
+    warnings: list[str]
+
+
+class EndpointsAnswer(TypedDict):
+    """All endpoints, and the file they come from; servers before 0.2 do not tell it."""
+
+    data: list[EndpointAnswer]
+    config: NotRequired[ConfigAnswer | None]
+
+
 class Usage(TypedDict):
     """Tokens of one call."""
 

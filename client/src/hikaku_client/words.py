@@ -73,6 +73,7 @@ class Words:
     paused: str
     active: str
     none: str
+    config_error: str
     more: str
     dataset: str
     prompt: str
@@ -156,6 +157,7 @@ ENGLISH = Words(
     paused="paused",
     active="active",
     none="None yet.",
+    config_error="The gateway's file is not in use as it is now; what was read before it is:",
     more="Only the first {shown} are shown; --limit shows more.",
     dataset="dataset",
     prompt="prompt",
@@ -250,6 +252,7 @@ JAPANESE = Words(
     paused="停止中",
     active="有効",
     none="まだありません。",
+    config_error="ゲートウェイの設定ファイルは今のままでは使えません。前に読んだ設定で動いています:",
     more="先頭の {shown} 件だけを表示しています。--limit で増やせます。",
     dataset="データセット",
     prompt="プロンプト",

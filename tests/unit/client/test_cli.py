@@ -261,6 +261,21 @@ def test_endpoints_say_why_they_cannot_be_asked(server, hikaku):
     assert "no: $OPENAI_API_KEY is not set" in hikaku("endpoint", "ls").stdout
 
 
+def test_a_file_that_cannot_be_used_is_shown_beside_the_endpoints(server, hikaku):
+    error = "gateway.yaml, line 3, column 5: unknown key `modle`; did you mean `model`?\n    3 | x"
+    config = {"path": "/g.yaml", "loaded_at": None, "error": error, "warnings": ["[spare] is old"]}
+    server.on("GET /endpoints", {"data": [], "config": config})
+    ran = hikaku("endpoint", "ls")
+    assert error.splitlines()[0] in ran.stderr
+    assert "    3 | x" in ran.stderr
+    assert "[spare] is old" in ran.stderr
+
+
+def test_a_reload_is_asked_of_the_server(server, hikaku):
+    server.on("POST /endpoints/reload", {"data": [], "config": None})
+    assert "0 endpoint" in hikaku("endpoint", "reload").stderr
+
+
 def test_a_schedule_is_made_from_a_spec_and_its_faults_point_there(server, hikaku, spec):
     made = {
         "id": "sch_1",

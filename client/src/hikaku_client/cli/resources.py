@@ -1,5 +1,6 @@
 """`hikaku endpoint` and `hikaku dataset`: what there is to ask, and to ask about."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ from hikaku_client import text
 from hikaku_client.cli.app import App, connection_options, json_option, pass_app
 from hikaku_client.cli.jobs import table
 from hikaku_client.cli.run import say_uploaded
-from hikaku_client.wire import EndpointAnswer
+from hikaku_client.wire import ConfigAnswer, EndpointAnswer
 
 
 @click.group()
@@ -24,6 +25,7 @@ def endpoint() -> None:
 def list_endpoints(app: App, *, as_json: bool) -> None:
     """List the endpoints, and whether they can be asked."""
     found, words = app.client.endpoints(), app.words
+    _say_what_is_wrong(app, app.client.endpoint_config(), found)
     if as_json:
         for item in found:
             app.json(item)
@@ -36,6 +38,30 @@ def list_endpoints(app: App, *, as_json: bool) -> None:
         names = (item["name"], item["provider"], item["model"] or text.UNKNOWN)
         listing.add_row(*(Text(text.visible(name)) for name in names), _availability(app, item))
     app.print(listing)
+
+
+@endpoint.command("reload")
+@connection_options
+@pass_app
+def reload_endpoints(app: App) -> None:
+    """Have the server read the gateway's file now."""
+    answer = app.client.reload_endpoints()
+    _say_what_is_wrong(app, answer.get("config"), ())
+    app.say(f"{len(answer['data'])} {app.words.endpoint}")
+
+
+def _say_what_is_wrong(
+    app: App, config: ConfigAnswer | None, listed: Sequence[EndpointAnswer]
+) -> None:
+    """Say on stderr why the file is not in use, and what no listed endpoint says by itself."""
+    if config is None:
+        return
+    if config["error"]:
+        app.err.print(app.words.config_error, style="red", soft_wrap=True)
+        app.say("\n".join(text.visible(line) for line in config["error"].splitlines()))
+    for warning in config["warnings"]:
+        if not any(item["reason"] and item["reason"] in warning for item in listed):
+            app.err.print(text.visible(warning), style="yellow", soft_wrap=True)
 
 
 def _availability(app: App, item: EndpointAnswer) -> Text:
