@@ -206,6 +206,11 @@ class Gateway:
         """
         return self._line_of(name).endpoint
 
+    @property
+    def transport(self) -> Transport:
+        """Carries what no provider makes: requests that are passed through."""
+        return self._open_transport()
+
     def replicas(self, name: str) -> list[ReplicaStatus]:
         """How the servers behind an endpoint are."""
         line = self._lines.get(name)

@@ -9,6 +9,7 @@ from gateway.surfaces.documentation import Documentation
 from gateway.surfaces.mlflow import MlflowSurface
 from gateway.surfaces.mlflow_server import MlflowServerSurface
 from gateway.surfaces.openai import OpenAISurface
+from gateway.surfaces.passthrough import PassthroughSurface
 from gateway.surfaces.refusals import refusal_at
 from gateway.surfaces.responses import ResponsesSurface
 
@@ -25,4 +26,5 @@ def routes(gateway: Gateway) -> list[Route]:
         *ResponsesSurface(gateway).routes(),
         *AnthropicSurface(gateway).routes(),
         *MlflowServerSurface(gateway, openai).routes(),
+        *PassthroughSurface(gateway).routes(),
     ]

@@ -19,6 +19,7 @@ from gateway.surfaces.exchange import (
 from gateway.surfaces.openai import model_of
 from gateway.surfaces.refusals import anthropic_error, anthropic_refusal
 from gateway.surfaces.said import read, translated
+from gateway.tickets import Ticket
 from gateway.types import JSON
 
 
@@ -47,16 +48,20 @@ class AnthropicSurface:
         self._gateway.endpoint(name)
         chat = to_chat(body)
         if body.get("stream"):
-            return await while_connected(call.receive, self._begun(name, chat))
-        return Whole(encode(await while_connected(call.receive, self._answered(name, chat))))
+            return await while_connected(call.receive, self._begun(name, chat, call.ticket))
+        return Whole(
+            encode(await while_connected(call.receive, self._answered(name, chat, call.ticket)))
+        )
 
-    async def _answered(self, name: str, chat: dict[str, JSON]) -> dict[str, JSON]:
-        answer = await self._gateway.chat(name, chat)
+    async def _answered(self, name: str, chat: dict[str, JSON], ticket: Ticket) -> dict[str, JSON]:
+        answer = await self._gateway.chat(name, chat, ticket=ticket)
         return message_of(name, read(answer.raw))
 
-    async def _begun(self, name: str, chat: dict[str, JSON]) -> EventStream:
+    async def _begun(self, name: str, chat: dict[str, JSON], ticket: Ticket) -> EventStream:
         chat["stream_options"] = {"include_usage": True}
-        frames = translated(self._gateway.stream_chat(name, chat), MessageEvents(name))
+        frames = translated(
+            self._gateway.stream_chat(name, chat, ticket=ticket), MessageEvents(name)
+        )
         return await EventStream.begin(
             frames, failure=lambda error: named_frame(anthropic_error(error)), end=b""
         )

@@ -4,7 +4,8 @@ Plain ASGI: a framework's request and response objects cost more than all the re
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl
@@ -15,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
 from gateway.errors import GatewayError, InvalidRequest, MalformedAnswer, Unavailable
+from gateway.tickets import Ticket
 from gateway.types import JSON
 
 BODY_CAP = 32 * 1024 * 1024
@@ -25,6 +27,8 @@ DONE = b"data: [DONE]\n\n"
 """How a stream of OpenAI's dialect ends."""
 
 _JSON = (b"content-type", b"application/json")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}", re.ASCII)
 
 T = TypeVar("T")
 
@@ -52,11 +56,30 @@ def encode(value: object) -> bytes:
 class Call:
     """One request, read as far as somebody asked."""
 
-    __slots__ = ("receive", "scope")
+    __slots__ = ("_headers", "_ticket", "receive", "scope")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
         self.receive = receive
+        self._headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._ticket: Ticket | None = None
+
+    @property
+    def ticket(self) -> Ticket:
+        """Goes with the question to the gateway, and says afterwards how it went."""
+        if self._ticket is None:
+            state = self.scope.get("state") or {}
+            self._ticket = Ticket(
+                request_id=state.get("request_id") or self._request_id(),
+                caller=state.get("caller"),
+                sticky=self.header(b"x-hikaku-sticky") or None,
+                fresh="no-cache" in self.header(b"cache-control"),
+            )
+        return self._ticket
+
+    def told(self) -> dict[str, str]:
+        """Headers about how it went; none when no model was asked."""
+        return self._ticket.headers() if self._ticket is not None else {}
 
     @property
     def path(self) -> str:
@@ -81,12 +104,13 @@ class Call:
         return dict(pairs).get(name)
 
     def header(self, name: bytes) -> str:
-        """The first header of this lower-case name, or nothing."""
-        for key, value in self.scope["headers"]:
-            if key == name:
-                text: str = value.decode("latin-1")
-                return text
-        return ""
+        """The header of this lower-case name, or nothing."""
+        value = self._headers.get(name)
+        return value.decode("latin-1") if value is not None else ""
+
+    def _request_id(self) -> str | None:
+        given = self.header(b"x-request-id")
+        return given if _REQUEST_ID.fullmatch(given) else None
 
     async def raw_body(self) -> bytes:
         """The whole body.
@@ -126,8 +150,8 @@ class Call:
 class Reply(Protocol):
     """What a handler gives back."""
 
-    async def deliver(self, receive: Receive, send: Send) -> None:
-        """Send it."""
+    async def deliver(self, receive: Receive, send: Send, told: Mapping[str, str]) -> None:
+        """Send it, with headers about how it went."""
         ...
 
 
@@ -144,10 +168,10 @@ class Whole(Reply):
         self.headers = headers
 
     @override
-    async def deliver(self, receive: Receive, send: Send) -> None:
-        headers = [_JSON, (b"content-length", str(len(self.body)).encode())]
-        for name, value in (self.headers or {}).items():
-            headers.append((name.lower().encode("latin-1"), value.encode("latin-1")))
+    async def deliver(self, receive: Receive, send: Send, told: Mapping[str, str]) -> None:
+        headers = [_JSON, (b"content-length", str(len(self.body)).encode()), *raw_headers(told)]
+        if self.headers:
+            headers += raw_headers(self.headers)
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 
@@ -167,18 +191,27 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one exchange."""
+        call = Call(scope, receive)
         try:
-            reply = await self._handler(Call(scope, receive))
+            reply = await self._handler(call)
         except GatewayError as error:
             reply = self._failed(error)
         except ClientLeftError:
             reply = Whole(b"", status=CLIENT_LEFT)
-        await reply.deliver(receive, send)
+        await reply.deliver(receive, send, call.told())
 
 
-def route(method: str, path: str, handler: Handler, failed: Failed) -> Route:
+def route(method: str | Sequence[str], path: str, handler: Handler, failed: Failed) -> Route:
     """A route that leads to a handler."""
-    return Route(path, Door(handler, failed), methods=[method], include_in_schema=False)
+    methods = [method] if isinstance(method, str) else method
+    return Route(path, Door(handler, failed), methods=methods, include_in_schema=False)
+
+
+def raw_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Headers as ASGI has them."""
+    return [
+        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()
+    ]
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
@@ -283,16 +316,16 @@ class EventStream(Reply):
         return cls(first, frames, failure=failure, end=end)
 
     @override
-    async def deliver(self, receive: Receive, send: Send) -> None:
+    async def deliver(self, receive: Receive, send: Send, told: Mapping[str, str]) -> None:
         async with aclosing(self._rest):
             try:
-                await while_connected(receive, self._send(send))
+                await while_connected(receive, self._send(send, told))
             except ClientLeftError:
                 return
 
-    async def _send(self, send: Send) -> None:
-        start = {"type": "http.response.start", "status": 200, "headers": list(self._HEADERS)}
-        await send(start)
+    async def _send(self, send: Send, told: Mapping[str, str]) -> None:
+        headers = [*self._HEADERS, *raw_headers(told)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         await _frame(send, self._first)
         try:
             async for frame in self._rest:

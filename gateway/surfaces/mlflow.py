@@ -83,8 +83,8 @@ class MlflowSurface:
         )
         request = asked(kind, dialect, body)
         if request.pop("stream", None):
-            return await while_connected(call.receive, begun(self._gateway, name, kind, request))
-        answer = await while_connected(call.receive, answer_of(self._gateway, name, kind, request))
+            return await while_connected(call.receive, begun(self._gateway, call, kind, request))
+        answer = await while_connected(call.receive, answer_of(self._gateway, call, kind, request))
         return Whole(answered(kind, dialect, answer))
 
     def _found(self, call: Call, name: str) -> tuple[EndpointType, Literal["routes", "endpoints"]]:
@@ -116,8 +116,9 @@ class MlflowSurface:
         found = self._gateway.catalog.routes.get(name)
         if found is None:
             raise NotListed("route", name)
+        total = sum(share for _, share in found.shares)
         shares: JSON = [
-            {"name": destination, "traffic_percentage": share}
+            {"name": destination, "traffic_percentage": round(100 * share / total)}
             for destination, share in found.shares
         ]
         return Whole(
@@ -168,28 +169,30 @@ async def json_body(call: Call) -> dict[str, JSON]:
 
 
 async def answer_of(
-    gateway: Gateway, name: str, kind: EndpointType, request: dict[str, JSON]
+    gateway: Gateway, call: Call, kind: EndpointType, request: dict[str, JSON]
 ) -> Answer:
     """Ask, whatever the endpoint does."""
+    name = call.parameter("name")
     match kind:
         case EndpointType.CHAT:
-            return await gateway.chat(name, request)
+            return await gateway.chat(name, request, ticket=call.ticket)
         case EndpointType.COMPLETIONS:
-            return await gateway.complete(name, request)
+            return await gateway.complete(name, request, ticket=call.ticket)
         case EndpointType.EMBEDDINGS:
-            return await gateway.embed(name, request)
+            return await gateway.embed(name, request, ticket=call.ticket)
 
 
 async def begun(
-    gateway: Gateway, name: str, kind: EndpointType, request: dict[str, JSON]
+    gateway: Gateway, call: Call, kind: EndpointType, request: dict[str, JSON]
 ) -> EventStream:
     """Begin a stream; as in the original, token counts always close it."""
+    name = call.parameter("name")
     request.setdefault("stream_options", {"include_usage": True})
     match kind:
         case EndpointType.CHAT:
-            chunks = gateway.stream_chat(name, request)
+            chunks = gateway.stream_chat(name, request, ticket=call.ticket)
         case EndpointType.COMPLETIONS:
-            chunks = gateway.stream_complete(name, request)
+            chunks = gateway.stream_complete(name, request, ticket=call.ticket)
         case _:
             raise Unprocessable("Embeddings are not streamed.")
     return await EventStream.begin(data_frames(chunks), failure=_event)

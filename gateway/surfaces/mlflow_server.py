@@ -48,8 +48,8 @@ class MlflowServerSurface:
         kind = _kind_of(request)
         _check(kind, request)
         if request.pop("stream", None):
-            return await while_connected(call.receive, begun(self._gateway, name, kind, request))
-        answer = await while_connected(call.receive, answer_of(self._gateway, name, kind, request))
+            return await while_connected(call.receive, begun(self._gateway, call, kind, request))
+        answer = await while_connected(call.receive, answer_of(self._gateway, call, kind, request))
         return Whole(answer.raw)
 
     async def _models(self, _: Call) -> Reply:

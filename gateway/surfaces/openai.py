@@ -2,8 +2,8 @@
 
 import base64
 import struct
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any, Protocol
 
 import msgspec
 from starlette.routing import Route
@@ -23,10 +23,28 @@ from gateway.surfaces.exchange import (
     while_connected,
 )
 from gateway.surfaces.refusals import openai_body, openai_refusal
-from gateway.types import JSON, Answer
+from gateway.tickets import Ticket
+from gateway.types import JSON, Answer, JSONObject
 
-Ask = Callable[[str, dict[str, JSON]], Awaitable[Answer]]
-Stream = Callable[[str, dict[str, JSON]], AsyncGenerator[bytes, None]]
+
+class Ask(Protocol):
+    """A way to ask for a whole answer."""
+
+    def __call__(
+        self, endpoint: str, body: JSONObject, *, ticket: Ticket | None
+    ) -> Coroutine[Any, Any, Answer]:
+        """Ask."""
+        ...
+
+
+class Stream(Protocol):
+    """A way to ask for chunks."""
+
+    def __call__(
+        self, endpoint: str, body: JSONObject, *, ticket: Ticket | None
+    ) -> AsyncGenerator[bytes, None]:
+        """Ask."""
+        ...
 
 
 class OpenAISurface:
@@ -60,7 +78,9 @@ class OpenAISurface:
         packed = body.get("encoding_format") == "base64"
         if packed and self._gateway.endpoint(name).wire is not Wire.OPENAI:
             del body["encoding_format"]
-        answer = await while_connected(call.receive, awaited(self._gateway.embed(name, body)))
+        answer = await while_connected(
+            call.receive, self._gateway.embed(name, body, ticket=call.ticket)
+        )
         if packed and "encoding_format" not in body:
             return Whole(_packed(answer.raw))
         return Whole(answer.raw)
@@ -81,9 +101,9 @@ class OpenAISurface:
         body = await call.body()
         name = model_of(body)
         if body.pop("stream", None):
-            frames = data_frames(stream(name, body))
+            frames = data_frames(stream(name, body, ticket=call.ticket))
             return await while_connected(call.receive, EventStream.begin(frames, failure=_event))
-        answer = await while_connected(call.receive, awaited(ask(name, body)))
+        answer = await while_connected(call.receive, ask(name, body, ticket=call.ticket))
         return Whole(answer.raw)
 
 
@@ -93,11 +113,6 @@ def model_of(body: dict[str, JSON]) -> str:
     if not isinstance(name, str) or not name:
         raise InvalidRequest("you must provide a `model`: the name of an endpoint", code="model")
     return name
-
-
-async def awaited(answer: Awaitable[Answer]) -> Answer:
-    """The same as a coroutine."""
-    return await answer
 
 
 def _event(error: GatewayError) -> bytes:

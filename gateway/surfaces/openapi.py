@@ -108,7 +108,8 @@ def _by_name(catalog: Catalog) -> Iterator[_Operation]:
             example = {"text": example["input"]}
         yield _invocation(endpoint.name, kind, " ".join(lines), example)
     for route in catalog.routes.values():
-        shares = ", ".join(f"{share} % `{name}`" for name, share in route.shares)
+        total = sum(share for _, share in route.shares)
+        shares = ", ".join(f"{share / total:.0%} `{name}`" for name, share in route.shares)
         kind = route.endpoint_type
         yield _invocation(route.name, kind, f"Shared out: {shares}.", _ASKED[kind])
 

@@ -1,8 +1,17 @@
-"""OpenAI's Responses API, `/v1/responses`, for every endpoint that chats."""
+"""OpenAI's Responses API, `/v1/responses`, for every endpoint that chats.
 
+Vendors that have it are sent the request as it came; the others are asked by chat.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import msgspec
 from starlette.routing import Route
 
 from gateway.client import Gateway
+from gateway.errors import GatewayError
+from gateway.providers import has_responses
 from gateway.surfaces.exchange import (
     Call,
     EventStream,
@@ -14,7 +23,7 @@ from gateway.surfaces.exchange import (
     while_connected,
 )
 from gateway.surfaces.openai import model_of
-from gateway.surfaces.refusals import openai_refusal
+from gateway.surfaces.refusals import openai_error, openai_refusal
 from gateway.surfaces.responses_answer import Head, response_of
 from gateway.surfaces.responses_events import ResponseEvents
 from gateway.surfaces.responses_request import to_chat
@@ -22,8 +31,15 @@ from gateway.surfaces.said import read, translated
 from gateway.types import JSON
 
 
+class _Event(msgspec.Struct):
+    type: str = "error"
+
+
+_EVENT = msgspec.json.Decoder(_Event)
+
+
 class ResponsesSurface:
-    """Asks by chat, answers as a response."""
+    """Passes on to who has the API, else asks by chat and answers as a response."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -36,23 +52,46 @@ class ResponsesSurface:
     async def _respond(self, call: Call) -> Reply:
         body = await call.body()
         name = model_of(body)
-        self._gateway.endpoint(name)
+        if self._has_it(name):
+            return await while_connected(call.receive, self._passed(call, name, body))
+        return await while_connected(call.receive, self._translated(call, name, body))
+
+    def _has_it(self, name: str) -> bool:
+        """Whether whoever may answer has the API."""
+        catalog = self._gateway.catalog
+        if (traffic := catalog.routes.get(name)) is not None:
+            return all(has_responses(catalog.endpoints[arm]) for arm, _ in traffic.shares)
+        return has_responses(self._gateway.endpoint(name))
+
+    async def _passed(self, call: Call, name: str, body: dict[str, JSON]) -> Reply:
+        if not body.pop("stream", None):
+            return Whole((await self._gateway.respond(name, body, ticket=call.ticket)).raw)
+        frames = _named(self._gateway.stream_respond(name, body, ticket=call.ticket))
+        return await EventStream.begin(frames, failure=_broken, end=b"")
+
+    async def _translated(self, call: Call, name: str, body: dict[str, JSON]) -> Reply:
         chat = to_chat(body)
-        if body.get("stream"):
-            return await while_connected(call.receive, self._begun(name, body, chat))
-        answer = await while_connected(call.receive, self._answered(name, body, chat))
-        return Whole(encode(answer))
-
-    async def _answered(
-        self, name: str, body: dict[str, JSON], chat: dict[str, JSON]
-    ) -> dict[str, JSON]:
-        answer = await self._gateway.chat(name, chat)
-        return response_of(body, name, read(answer.raw))
-
-    async def _begun(self, name: str, body: dict[str, JSON], chat: dict[str, JSON]) -> EventStream:
+        if not body.get("stream"):
+            answer = await self._gateway.chat(name, chat, ticket=call.ticket)
+            return Whole(encode(response_of(body, name, read(answer.raw))))
         chat["stream_options"] = {"include_usage": True}
         events = ResponseEvents(Head.of(body, name))
-        frames = translated(self._gateway.stream_chat(name, chat), events)
+        chunks = self._gateway.stream_chat(name, chat, ticket=call.ticket)
         return await EventStream.begin(
-            frames, failure=lambda error: named_frame(events.fail(error)), end=b""
+            translated(chunks, events),
+            failure=lambda error: named_frame(events.fail(error)),
+            end=b"",
         )
+
+
+async def _named(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(events):
+        async for event in events:
+            kind = _EVENT.decode(event).type
+            yield f"event: {kind}\n".encode() + b"data: " + event + b"\n\n"
+
+
+def _broken(error: GatewayError) -> bytes:
+    found = openai_error(error)
+    fault = {name: found[name] for name in ("message", "param", "code")}
+    return named_frame({"type": "error", "sequence_number": 0, **fault})

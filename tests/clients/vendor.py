@@ -49,6 +49,23 @@ class Vendor:
             return StreamingResponse(events, media_type="text/event-stream")
         return JSONResponse(_answer(text, calls=calls))
 
+    async def respond(self, request: Request) -> Response:
+        body = await self._remember(request)
+        said = {"type": "output_text", "text": str(body["input"]), "annotations": []}
+        item = {"id": "msg_1", "type": "message", "role": "assistant", "content": [said]}
+        response = {
+            "id": "resp_vendor", "object": "response", "created_at": 1, "status": "completed",
+            "model": "m-1", "output": [item], "parallel_tool_calls": True, "tool_choice": "auto",
+            "tools": [], "usage": {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7},
+        }  # fmt: skip
+        if not body.get("stream"):
+            return JSONResponse(response)
+        events = [
+            {"type": "response.created", "sequence_number": 0, "response": response},
+            {"type": "response.completed", "sequence_number": 1, "response": response},
+        ]
+        return StreamingResponse(_events(events), media_type="text/event-stream")
+
     async def anything(self, request: Request) -> Response:
         body = await self._remember(request)
         return JSONResponse({"said": body, "query": request.url.query}, 202, {"x-vendor": "it"})
@@ -68,6 +85,7 @@ def selling() -> Iterator[Vendor]:
     vendor = Vendor()
     routes = [
         Route("/v1/chat/completions", vendor.chat, methods=["POST"]),
+        Route("/v1/responses", vendor.respond, methods=["POST"]),
         Route("/v1/{rest:path}", vendor.anything, methods=["GET", "POST", "DELETE"]),
     ]
     config = uvicorn.Config(Starlette(routes=routes), log_level="warning", lifespan="off")
@@ -137,6 +155,11 @@ async def _chunks(text: str, *, calls: bool) -> AsyncIterator[bytes]:
         }
     )
     yield b"data: [DONE]\n\n"
+
+
+async def _events(events: list[dict[str, Any]]) -> AsyncIterator[bytes]:
+    for event in events:
+        yield f"event: {event['type']}\n".encode() + _event(event)
 
 
 async def _broken() -> AsyncIterator[bytes]:

@@ -13,12 +13,12 @@ from tests.support.gateway_server import serving
 TEXT = "りんごは何色ですか？ 👩‍👩‍👧 か\u3099 שלום"
 CONFIG = """
 endpoints:
-  - {name: tools, endpoint_type: llm/v1/chat, model: {provider: vllm, name: m, config: {api_base: "%(url)s"}}}
+  - {name: tools, endpoint_type: llm/v1/chat, model: {provider: openai-compatible, name: m, config: {api_base: "%(url)s"}}}
   - {name: text, endpoint_type: llm/v1/completions, model: {provider: echo}}
   - {name: vectors, endpoint_type: llm/v1/embeddings, model: {provider: echo}}
-  - {name: breaks, endpoint_type: llm/v1/chat, model: {provider: vllm, name: breaks, config: {api_base: "%(url)s"}}, retry: {max_attempts: 1}}
-  - {name: refuses, endpoint_type: llm/v1/chat, model: {provider: vllm, name: refuses, config: {api_base: "%(url)s"}}}
-  - {name: busy, endpoint_type: llm/v1/chat, model: {provider: vllm, name: busy, config: {api_base: "%(url)s"}}, retry: {max_attempts: 1}}
+  - {name: breaks, endpoint_type: llm/v1/chat, model: {provider: openai-compatible, name: breaks, config: {api_base: "%(url)s"}}, retry: {max_attempts: 1}}
+  - {name: refuses, endpoint_type: llm/v1/chat, model: {provider: openai-compatible, name: refuses, config: {api_base: "%(url)s"}}}
+  - {name: busy, endpoint_type: llm/v1/chat, model: {provider: openai-compatible, name: busy, config: {api_base: "%(url)s"}}, retry: {max_attempts: 1}}
 """  # noqa: E501 - one endpoint a line
 NAMES = ["breaks", "busy", "refuses", "text", "tools", "vectors"]
 
