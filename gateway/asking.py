@@ -183,12 +183,12 @@ async def _answer(course: Course, ask: Ask) -> tuple[Answer, float]:
                 raise
             outcome = answer.outcome
             attempt.answered(outcome, answer.usage)
+            course.arrived(answer.usage)
             if outcome is Outcome.REFUSED and course.passes_on("refused"):
                 raise refusal(answer)
         except GatewayError as error:
             await course.failed(error)
         else:
-            course.arrived(answer.usage)
             return answer, attempt.latency
 
 

@@ -1,10 +1,12 @@
 """The default transport: aiohttp, whose pool costs the same at 1 and at 1,000 connections."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import aiohttp
 from typing_extensions import override
+from yarl import URL
 
 from gateway.config import Timeouts
 from gateway.errors import InvalidRequest, MalformedAnswer, TimedOut, Unavailable
@@ -36,7 +38,9 @@ class AiohttpTransport(Transport):
         timeouts = request.timeouts
         timeout = aiohttp.ClientTimeout(total=timeouts.total, sock_connect=timeouts.connect)
         with _failures(timeouts):
-            async with self._open(request, timeout) as response:
+            opened = self._open(request, timeout)
+            response = await _begun(opened, timeouts.first_byte)
+            async with response:
                 body = await _whole_body(response)
         return Reply(status=response.status, headers=response.headers, body=body)
 
@@ -45,11 +49,12 @@ class AiohttpTransport(Transport):
     async def stream(self, request: WireRequest) -> AsyncIterator[ReplyStream]:
         timeouts = request.timeouts
         timeout = aiohttp.ClientTimeout(
-            total=timeouts.total, sock_connect=timeouts.connect, sock_read=timeouts.idle
+            total=timeouts.total,
+            sock_connect=timeouts.connect,
+            sock_read=max(timeouts.idle, timeouts.first_byte or 0),
         )
         with _failures(timeouts):
-            opened = self._open(request, timeout)
-            response = await opened.__aenter__()
+            response = await _begun(self._open(request, timeout), timeouts.first_byte)
         try:
             yield ReplyStream(
                 status=response.status,
@@ -69,12 +74,37 @@ class AiohttpTransport(Transport):
     ) -> "aiohttp.client._RequestContextManager":
         return self._session.request(
             request.method,
-            request.url,
+            _as_written(request.url),
             data=request.body or None,
             headers=request.headers,
             timeout=timeout,
             allow_redirects=False,
         )
+
+
+async def _begun(
+    opened: "aiohttp.client._RequestContextManager", limit: float | None
+) -> aiohttp.ClientResponse:
+    """The response, once its head is there.
+
+    Raises:
+        TimedOut: It did not come within `limit` seconds.
+    """
+    if limit is None:
+        return await opened.__aenter__()
+    timer = asyncio.timeout(limit)
+    try:
+        async with timer:
+            return await opened.__aenter__()
+    except TimeoutError as error:
+        if timer.expired():
+            raise TimedOut(f"no first byte within {limit:g} s") from error
+        raise
+
+
+def _as_written(url: str) -> str | URL:
+    """An address with escapes, not to be written anew: a signature may have been made over it."""
+    return URL(url, encoded=True) if "%" in url and url.isascii() else url
 
 
 async def _whole_body(response: aiohttp.ClientResponse) -> bytes:
@@ -91,7 +121,16 @@ async def _pieces(response: aiohttp.ClientResponse, timeouts: Timeouts) -> Async
             total += len(piece)
             if total > BODY_CAP:
                 raise MalformedAnswer(f"the answer is longer than {BODY_CAP} bytes")
+            if total == len(piece) and timeouts.first_byte is not None:
+                _wait_between_pieces(response, timeouts.idle)
             yield piece
+
+
+def _wait_between_pieces(response: aiohttp.ClientResponse, idle: float) -> None:
+    """From the second piece on another limit holds than for the first."""
+    connection = response.connection
+    if connection is not None and connection.protocol is not None:
+        connection.protocol.read_timeout = idle
 
 
 @contextmanager

@@ -1,0 +1,75 @@
+import asyncio
+from collections.abc import Sequence
+
+from typing_extensions import override
+
+from gateway.errors import Outcome
+from gateway.usage import Recorder, Sink, Totals, UsageRecord
+
+
+def record(number: int) -> UsageRecord:
+    return UsageRecord(
+        at=0.0,
+        request_id=str(number),
+        caller=None,
+        asked="a",
+        endpoint="a",
+        outcome=Outcome.OK,
+        status=None,
+        input_tokens=1,
+        output_tokens=2,
+        attempts=1,
+        seconds=0.0,
+        provider_seconds=0.0,
+        first_byte_seconds=None,
+        streamed=False,
+        cached=False,
+    )
+
+
+class Shaky(Sink):
+    def __init__(self, *, well: bool = True) -> None:
+        self.well = well
+        self.batches: list[list[str]] = []
+
+    @override
+    async def write(self, records: Sequence[UsageRecord]) -> None:
+        await asyncio.sleep(0)
+        if not self.well:
+            raise ConnectionError("the database is away")
+        self.batches.append([r.request_id for r in records])
+
+
+async def test_records_are_written_in_batches_and_the_rest_at_the_end():
+    sink = Shaky()
+    recorder = Recorder(sink, every=0.01)
+    recorder.start()
+    for number in range(3):
+        recorder.note(record(number))
+    await asyncio.sleep(0.05)
+    recorder.note(record(3))
+    await recorder.stop()
+    assert sink.batches == [["0", "1", "2"], ["3"]]
+
+
+async def test_records_wait_for_a_sink_that_is_away_and_the_oldest_are_lost_and_counted():
+    sink = Shaky(well=False)
+    recorder = Recorder(sink, most=5, every=0.005)
+    recorder.start()
+    for number in range(4):
+        recorder.note(record(number))
+    await asyncio.sleep(0.02)
+    for number in range(4, 8):
+        recorder.note(record(number))
+    await asyncio.sleep(0.02)
+    assert recorder.lost == 3
+    sink.well = True
+    await recorder.stop()
+    assert [r for batch in sink.batches for r in batch] == ["3", "4", "5", "6", "7"]
+
+
+async def test_totals_add_up():
+    totals = Totals()
+    await totals.write([record(1), record(2)])
+    assert totals.calls == {("a", None): 2}
+    assert totals.tokens == {("a", None): 6}
