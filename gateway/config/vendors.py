@@ -28,6 +28,7 @@ class Wire(StrEnum):
     COHERE = "cohere"
     GEMINI = "gemini"
     VERTEX = "vertex"
+    BEDROCK = "bedrock"
     MLFLOW_SERVING = "mlflow_serving"
     ECHO = "echo"
     CHAOS = "chaos"
@@ -149,12 +150,47 @@ class VertexSettings(Settings):
     """As Anthropic's."""
 
 
+class AwsSettings(Settings):
+    """Who asks AWS: a token, a key, a role; with none of them, whoever the machine is."""
+
+    aws_region: str | None = None
+    aws_access_key_id: Secret | None = None
+    aws_secret_access_key: Secret | None = None
+    aws_session_token: Secret | None = None
+    aws_bearer_token: Secret | None = None
+    aws_role_arn: str | None = Field(default=None, json_schema_extra=INCIDENTAL)
+    session_length_seconds: int = Field(
+        default=900, ge=900, le=43_200, json_schema_extra=INCIDENTAL
+    )
+
+    @model_validator(mode="after")
+    def _a_whole_key(self) -> "AwsSettings":
+        if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
+            raise ValueError("`aws_access_key_id` and `aws_secret_access_key` belong together")
+        return self
+
+
+class BedrockSettings(Settings):
+    """AWS Bedrock's runtime."""
+
+    aws_config: AwsSettings = AwsSettings()
+    api_base: Url | None = None
+    input_type: str | None = None
+    """As Cohere's, for its embeddings."""
+
+
 class MlflowServingSettings(Settings):
     """A model behind `mlflow models serve`."""
 
     model_server_url: Url
-    input_form: Literal["auto", "strings", "messages"] = "auto"
-    """`auto`: one user message goes as a string, several as {role, content} objects."""
+    input_form: Literal["auto", "strings", "messages", "chat"] = "auto"
+    """What of a chat the model takes.
+
+    `strings` is MLflow's own form, with room for one user message; `messages` sends a list of
+    {role, content} under `inputs`; `chat` sends the request as it is, for models whose signature
+    has `messages`. `auto`: one message as a string, several as a list, and `chat` from then on
+    when the model's schema asks for it.
+    """
 
 
 class EchoSettings(Settings):
@@ -259,6 +295,7 @@ def _compatible(row: Compatible) -> Vendor:
 
 _DATABRICKS = Vendor(wire=Wire.OPENAI, settings=DatabricksSettings, lacking=_databricks_lacks)
 _HAS_RESPONSES = Habits(responses=True)
+_BEDROCK = Vendor(wire=Wire.BEDROCK, settings=BedrockSettings)
 _TGI = Vendor(wire=Wire.TGI, settings=TgiSettings)
 _ABSENT = Vendor(wire=Wire.ABSENT, settings=None)
 
@@ -311,6 +348,8 @@ VENDORS: Mapping[str, Vendor] = {
         lacking=_vertex_lacks,
         found={"vertex_credentials": google_login},
     ),
+    "bedrock": _BEDROCK,
+    "amazon-bedrock": _BEDROCK,
     "huggingface-text-generation-inference": _TGI,
     "tgi": _TGI,
     "mlflow-model-serving": Vendor(wire=Wire.MLFLOW_SERVING, settings=MlflowServingSettings),
@@ -318,7 +357,6 @@ VENDORS: Mapping[str, Vendor] = {
     "chaos": Vendor(wire=Wire.CHAOS, settings=ChaosSettings),
     **dict.fromkeys(
         (
-            "amazon-bedrock", "bedrock",
             "litellm", "mosaicml", "palm",
             "sap-ai-core", "typesafe",
         ),

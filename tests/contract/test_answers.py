@@ -1,6 +1,6 @@
 """Requests as they arrive at each vendor, and answers and streams as they are read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -73,7 +73,7 @@ def test_every_vendor_says_what_it_does_with_every_canonical_ask(vendor):
 @pytest.mark.parametrize(("vendor", "kind", "name"), asks(Sent))
 async def test_an_ask_arrives_exactly_as_the_vendor_documents_it(vendor, kind, name):
     wanted = vendor.asks[kind][name]
-    provider, transport = bound(vendor, kind, _plain_reply(vendor, kind))
+    provider, transport = bound(vendor, kind, _reply_to(vendor, kind, ASKS[kind][name]))
     await asked(provider, kind, ASKS[kind][name])
     (request,) = transport.requests
     assert request.method == "POST"
@@ -189,6 +189,13 @@ async def _streamed(vendor: Vendor, case: Streamed, cut: int) -> list[bytes]:
 def _plain_reply(vendor: Vendor, kind: Kind) -> Reply:
     plain = vendor.plain(kind)
     return as_reply(200, plain.body, plain.headers)
+
+
+def _reply_to(vendor: Vendor, kind: Kind, ask: Mapping[str, Any]) -> Reply:
+    """An answer made for this ask, where the plain one does not fit it."""
+    made = (a for a in vendor.answers if a.kind is kind and a.ask == ask)
+    answer = next(made, vendor.plain(kind))
+    return as_reply(200, answer.body, answer.headers)
 
 
 def _check_headers(vendor: Vendor, request: WireRequest) -> None:

@@ -56,7 +56,7 @@ MALFORMED = (
     b"[]",
     b"{}",
     b"null",
-    b'"text"',
+    b"12",
     b"\xff\xfe",
     b'{"choices": [{"message": {"content": "\xe3\x82',
 )
