@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+import uvloop
+
 from gateway.client import Gateway
 from gateway.watching import Watcher
 from hikaku.settings import Settings
@@ -54,7 +56,7 @@ class Engine:
         self._gateway = gateway
         self._watcher = watcher
         """Follows the gateway's file; entered and left beside it."""
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
         self._opened = threading.Event()
         self._open: _Open | None = None
@@ -62,7 +64,7 @@ class Engine:
     def start(self) -> None:
         """Start the loop; shards wait until this process has joined the workers."""
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._join(), self._loop)
+        self._loop.call_soon_threadsafe(self._begin)
 
     def run_shard(self, shard_id: int) -> None:
         """Run one shard and wait for its end; called from Celery's threads."""
@@ -75,7 +77,9 @@ class Engine:
 
     def drain(self) -> None:
         """Let calls in flight finish, start no new one, and hand the shards back."""
-        if self._open is not None:
+        if self._open is None:
+            self._opened.set()  # whoever waits to begin goes home
+        else:
             self._loop.call_soon_threadsafe(self._open.room.lease.drain)
 
     def stop(self) -> None:
@@ -84,6 +88,14 @@ class Engine:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._database.close()
+
+    def _begin(self) -> None:
+        joining = self._loop.create_task(self._join(), name="joining the workers")
+        joining.add_done_callback(self._joined)
+
+    def _joined(self, joining: asyncio.Task[None]) -> None:
+        if joining.exception() is not None:
+            self._lost(joining)
 
     async def _join(self) -> None:
         settings = self._settings

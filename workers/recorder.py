@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -40,6 +41,8 @@ class Recorder:
         self._put = 0
         self._stored = 0
         self._wake = asyncio.Event()
+        self._hurry = asyncio.Event()
+        """Set while somebody waits for what is not stored yet."""
         self._progress = asyncio.Condition()
         self._adopting = asyncio.Lock()
 
@@ -61,6 +64,8 @@ class Recorder:
     async def flushed(self) -> None:
         """Wait until Postgres has all that was put before."""
         target = self._put
+        if self._stored < target:
+            self._hurry.set()
         async with self._progress:
             await self._progress.wait_for(lambda: self._stored >= target)
 
@@ -68,9 +73,9 @@ class Recorder:
         """Flush for ever."""
         while True:
             await self._wake.wait()
-            if len(self._waiting) < BATCH:
-                await asyncio.sleep(LONGEST_DELAY)
+            await self._gather()
             self._wake.clear()
+            self._hurry.clear()
             while self._waiting or self._abandoned:
                 await self._flush()
 
@@ -80,6 +85,12 @@ class Recorder:
             found = await asyncio.to_thread(lambda: list(orphans(self._directory)))
             for orphan in found:
                 await self._inherit(orphan)
+
+    async def _gather(self) -> None:
+        """Wait for company, unless there is enough or somebody waits for the flush."""
+        if len(self._waiting) < BATCH:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), LONGEST_DELAY)
 
     async def _added(self) -> None:
         self._put += 1

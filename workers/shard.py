@@ -11,13 +11,13 @@ from typing import Protocol
 from sqlalchemy.orm import Session
 
 from gateway.errors import GatewayError
-from gateway.types import ChatRequest, Completion, Message, Observer
+from gateway.types import JSON, ChatRequest, Completion, Message, Observer
 from hikaku import scoring
 from hikaku.errors import InvalidInput
 from hikaku.jobs import Cell, CellAddress, CellRecord, CellScore, Outcome
 from hikaku.specs import Snapshot, SnapshotEndpoint
 from hikaku.storage import completions, jobs, shards
-from hikaku.storage.completions import Recorded
+from hikaku.storage.completions import Recorded, RequestHash
 from hikaku.storage.shards import Claim, Work
 from hikaku.templates import Template, parse
 from workers.database import Database
@@ -71,6 +71,10 @@ class Plan:
     template: Template
     judges: tuple[Judge, ...]
     snapshot: Snapshot
+    params: Mapping[str, JSON]
+    """Sampling parameters, as the gateway takes them."""
+    hashes: RequestHash | None
+    """None when the job neither reads nor writes recorded completions."""
     work: tuple[Work, ...]
 
 
@@ -117,10 +121,11 @@ async def run(room: Room, shard_id: int) -> None:
 def _plan(session: Session, claim: Claim) -> Plan:
     job = jobs.get(session, claim.job_id)
     snapshot = jobs.snapshot(job)
+    endpoint, reuse = snapshot.endpoints[claim.endpoint], snapshot.reuse
     return Plan(
         claim=claim,
         bucket=job.bucket,
-        endpoint=snapshot.endpoints[claim.endpoint],
+        endpoint=endpoint,
         template=parse([(m.role, m.content) for m in snapshot.prompt.messages]),
         judges=tuple(
             Judge(
@@ -131,6 +136,8 @@ def _plan(session: Session, claim: Claim) -> Plan:
             for position, scorer in enumerate(snapshot.scorers)
         ),
         snapshot=snapshot,
+        params=endpoint.params.model_dump(exclude_none=True),
+        hashes=RequestHash(endpoint) if reuse.reads or reuse.writes else None,
         work=tuple(shards.work(session, claim)),
     )
 
@@ -189,14 +196,9 @@ def _messages(plan: Plan, work: Work) -> tuple[Message, ...]:
 
 
 def _question(plan: Plan, work: Work, cell: Cell, messages: tuple[Message, ...]) -> Question:
-    reuse = plan.snapshot.reuse
-    digest = (
-        completions.request_hash(
-            plan.endpoint, [(m.role, m.content) for m in messages], cell.repeat
-        )
-        if reuse.reads or reuse.writes
-        else None
-    )
+    digest = None
+    if plan.hashes is not None:
+        digest = plan.hashes.of([(m.role, m.content) for m in messages], cell.repeat)
     return Question(work=work, address=_address(plan, cell), messages=messages, request_hash=digest)
 
 
@@ -261,7 +263,7 @@ async def _asked(room: Room, plan: Plan, question: Question) -> CellRecord:
     request = ChatRequest(
         endpoint=plan.endpoint.name,
         messages=question.messages,
-        params=plan.endpoint.params.model_dump(exclude_none=True),
+        params=plan.params,
     )
     async with room.in_flight:
         try:

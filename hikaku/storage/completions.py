@@ -27,16 +27,22 @@ class Recorded:
     latency_ms: float | None
 
 
-def request_hash(
-    endpoint: SnapshotEndpoint, messages: Sequence[tuple[str, str]], repeat: int
-) -> bytes:
-    """Address a completion by what determines it: 32 bytes of SHA-256.
+class RequestHash:
+    """Addresses the completions of one endpoint by what determines them: SHA-256, 32 bytes.
 
     The endpoint counts by its fingerprint (provider, model, settings), not by its name; the
     repeat counts, because repeats are asked for to see answers vary.
     """
-    params = endpoint.params.model_dump(exclude_none=True, mode="json")
-    return hashlib.sha256(_encode([endpoint.fingerprint, messages, params, repeat])).digest()
+
+    def __init__(self, endpoint: SnapshotEndpoint) -> None:
+        params = endpoint.params.model_dump(exclude_none=True, mode="json")
+        self._of_endpoint = hashlib.sha256(_encode([endpoint.fingerprint, params]))
+
+    def of(self, messages: Sequence[tuple[str, str]], repeat: int) -> bytes:
+        """Address the completion of rendered messages, as (role, content) pairs."""
+        digest = self._of_endpoint.copy()
+        digest.update(_encode([messages, repeat]))
+        return digest.digest()
 
 
 def find(session: Session, hashes: Sequence[bytes]) -> dict[bytes, Recorded]:
