@@ -36,7 +36,7 @@ def _bound(endpoint: Endpoint, transport: Transport) -> Provider:
             return OpenAIProvider(endpoint, ChaosTransport(endpoint), base_url="http://chaos")
         case Wire.OPENAI:
             return _openai(endpoint, transport, _address(endpoint))
-        case Wire.ANTHROPIC | Wire.COHERE | Wire.GEMINI | Wire.VERTEX:
+        case Wire.ANTHROPIC | Wire.COHERE | Wire.GEMINI | Wire.VERTEX | Wire.BEDROCK:
             return translated(endpoint, transport)
         case Wire.MLFLOW_SERVING:
             return MlflowServingProvider(endpoint, transport, base_url=_address(endpoint))

@@ -18,9 +18,23 @@ def translated(endpoint: Endpoint, transport: Transport) -> Provider:
     Raises:
         EndpointUnavailable: The endpoint cannot be used as configured.
     """
+    if endpoint.wire is Wire.BEDROCK:
+        return _bedrock(endpoint, transport)
     provider = _chatting(endpoint, transport)
     if endpoint.endpoint_type is EndpointType.COMPLETIONS:
         # These vendors complete no text any more, or never did: MLflow's own gateway chats too.
+        return CompletionsByChat(provider)
+    return provider
+
+
+def _bedrock(endpoint: Endpoint, transport: Transport) -> Provider:
+    # Not above: botocore is slow to import, and most gateways do without.
+    from gateway.providers.bedrock import BedrockProvider  # noqa: PLC0415
+    from gateway.providers.bedrock_texts import texter_of  # noqa: PLC0415
+
+    provider = BedrockProvider(endpoint, transport)
+    completes = endpoint.endpoint_type is EndpointType.COMPLETIONS
+    if completes and texter_of(endpoint.model or "") is None:
         return CompletionsByChat(provider)
     return provider
 
