@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 UV := $(TOOLS)/bin/uv
 INSTALLED := $(VENV)/.installed
 LOCKS := api worker gateway stack dev
+CLIENTS := mlflow28 mlflow222 mlflow3
 
 .PHONY: help demo up down test check unit bench lock wheels clean
 
@@ -53,6 +54,10 @@ lock: $(UV) ## Resolve the dependencies anew, one hashed file per process
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --no-annotate --extra stack --group dev \
 	    pyproject.toml client/pyproject.toml -o requirements/dev.txt
+	@for name in $(CLIENTS); do \
+	  $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-header --no-annotate requirements/clients-$$name.in -o requirements/clients-$$name.txt || exit 1; \
+	done
 
 clean: ## Remove what the targets made, but not .hikaku
 	rm -rf $(VENV) $(TOOLS) dist build .pytest_cache .mypy_cache .ruff_cache
