@@ -74,8 +74,6 @@ class Endpoint:
     """Which generation of MLflow's file the entry was written for."""
     unavailable: str | None = None
     """Why it cannot be used, in a sentence; None when it can."""
-    warnings: tuple[str, ...] = ()
-    """What its owner should know though it works, in sentences."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,8 @@ class Compatible:
     base_url: str | None
     needs_key: bool = True
     habits: Habits = field(default_factory=Habits)
+    retired_models: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Beginning of a model's name -> what stands in the place of it, which is withdrawn."""
 
 
 _ONE_TOKEN_NAME = {"max_completion_tokens": "max_tokens"}
@@ -117,6 +119,7 @@ COMPATIBLE: Mapping[str, Compatible] = {
     ),
     "ai21labs": Compatible(
         base_url="https://api.ai21.com/studio/v1",
+        retired_models={"j2-": "AI21 has withdrawn Jurassic-2: a Jamba model stands in its place"},
         habits=Habits(
             lacks=_NO_EMBEDDINGS,
             completes_by_chat=True,

@@ -156,7 +156,7 @@ def _warnings(endpoints: Iterable[Endpoint]) -> Iterator[str]:
     for found in endpoints:
         if found.unavailable is not None:
             yield f"the endpoint `{found.name}` is unavailable: {found.unavailable}"
-        if (retired := VENDORS[found.provider].retired) is not None:
-            yield f"the endpoint `{found.name}`: {retired}"
+        if (farewell := VENDORS[found.provider].farewell(found.model)) is not None:
+            yield f"the endpoint `{found.name}`: {farewell}"
         if found.budget is not None and found.price is None:
             yield f"the endpoint `{found.name}` has a `budget` but no `price`: nothing is counted"

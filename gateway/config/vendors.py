@@ -30,6 +30,8 @@ class Wire(StrEnum):
     VERTEX = "vertex"
     BEDROCK = "bedrock"
     MLFLOW_SERVING = "mlflow_serving"
+    PALM = "palm"
+    MOSAICML = "mosaicml"
     ECHO = "echo"
     CHAOS = "chaos"
     ABSENT = "absent"  #: A name other gateways know and this one cannot speak to yet.
@@ -193,6 +195,13 @@ class MlflowServingSettings(Settings):
     """
 
 
+class RetiredSettings(Settings):
+    """A service that is shut down: another server that speaks its protocol has to be named."""
+
+    api_key: Secret | None = None
+    api_base: Url | None = None
+
+
 class EchoSettings(Settings):
     """Answers with the last user message, or always with `reply`."""
 
@@ -261,7 +270,14 @@ class Vendor:
     found: Mapping[str, Found] = field(default_factory=dict[str, Found])
     """Settings that a machine may know when the file does not."""
     retired: str | None = None
-    """Of a service that is shut down: since when, and what stands in its place."""
+    """Of a service that is shut down: what stands in its place, in a sentence."""
+    retired_models: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Beginning of a model's name -> the same of that model."""
+
+    def farewell(self, model: str | None) -> str | None:
+        """What is shut down of what `model` needs; None when nothing is."""
+        gone = (s for start, s in self.retired_models.items() if (model or "").startswith(start))
+        return self.retired or next(gone, None)
 
 
 def _azure_lacks(settings: Mapping[str, JSON], _secrets: Collection[str]) -> str | None:
@@ -283,6 +299,15 @@ def _vertex_lacks(_settings: Mapping[str, JSON], secrets: Collection[str]) -> st
     return "`vertex_credentials` is missing, and the machine has no login for Google Cloud"
 
 
+def _retired(wire: Wire, words: str) -> Vendor:
+    def lacks(settings: Mapping[str, JSON], _secrets: Collection[str]) -> str | None:
+        if "api_base" in settings:
+            return None
+        return f"{words}; or set `{wire}_api_base` to a server that speaks its protocol"
+
+    return Vendor(wire=wire, settings=RetiredSettings, lacking=lacks, retired=words)
+
+
 def _compatible(row: Compatible) -> Vendor:
     return Vendor(
         wire=Wire.OPENAI,
@@ -290,6 +315,7 @@ def _compatible(row: Compatible) -> Vendor:
         base_url=row.base_url,
         needs_key=row.needs_key,
         habits=row.habits,
+        retired_models=row.retired_models,
     )
 
 
@@ -355,10 +381,16 @@ VENDORS: Mapping[str, Vendor] = {
     "mlflow-model-serving": Vendor(wire=Wire.MLFLOW_SERVING, settings=MlflowServingSettings),
     "echo": Vendor(wire=Wire.ECHO, settings=EchoSettings),
     "chaos": Vendor(wire=Wire.CHAOS, settings=ChaosSettings),
+    "palm": _retired(
+        Wire.PALM, "Google has shut the PaLM API down: `provider: gemini` stands in its place"
+    ),
+    "mosaicml": _retired(
+        Wire.MOSAICML,
+        "MosaicML's inference service is shut down: `provider: databricks` stands in its place",
+    ),
     **dict.fromkeys(
         (
-            "litellm", "mosaicml", "palm",
-            "sap-ai-core", "typesafe",
+            "litellm", "sap-ai-core", "typesafe",
         ),
         _ABSENT,
     ),

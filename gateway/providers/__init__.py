@@ -7,8 +7,11 @@ from gateway.providers.by_chat import CompletionsByChat, completes_by_chat
 from gateway.providers.chaos import ChaosTransport
 from gateway.providers.discreet import DiscreetProvider
 from gateway.providers.echo import EchoProvider
+from gateway.providers.jurassic import JurassicProvider, is_jurassic
 from gateway.providers.mlflow_serving import MlflowServingProvider
+from gateway.providers.mosaicml import MosaicProvider
 from gateway.providers.openai import OpenAIProvider
+from gateway.providers.palm import PalmProvider
 from gateway.providers.provider import Provider
 from gateway.providers.translated import translated
 from gateway.types import EndpointType
@@ -28,7 +31,9 @@ def bind(endpoint: Endpoint, transport: Transport) -> Provider:
     return DiscreetProvider(provider, endpoint.secrets.values()) if endpoint.secrets else provider
 
 
-def _bound(endpoint: Endpoint, transport: Transport) -> Provider:
+def _bound(  # noqa: PLR0911 - a table
+    endpoint: Endpoint, transport: Transport
+) -> Provider:
     match endpoint.wire:
         case Wire.ECHO:
             return EchoProvider(endpoint)
@@ -38,6 +43,10 @@ def _bound(endpoint: Endpoint, transport: Transport) -> Provider:
             return _openai(endpoint, transport, _address(endpoint))
         case Wire.ANTHROPIC | Wire.COHERE | Wire.GEMINI | Wire.VERTEX | Wire.BEDROCK:
             return translated(endpoint, transport)
+        case Wire.PALM:
+            return PalmProvider(endpoint, transport, base_url=_address(endpoint))
+        case Wire.MOSAICML:
+            return MosaicProvider(endpoint, transport, base_url=_address(endpoint))
         case Wire.MLFLOW_SERVING:
             return MlflowServingProvider(endpoint, transport, base_url=_address(endpoint))
         case Wire.TGI:
@@ -56,6 +65,8 @@ def _address(endpoint: Endpoint) -> str:
 
 
 def _openai(endpoint: Endpoint, transport: Transport, base_url: str) -> Provider:
+    if endpoint.provider == "ai21labs" and is_jurassic(endpoint.model):
+        return JurassicProvider(endpoint, transport, base_url=base_url)
     habits = habits_of(endpoint)
     if endpoint.endpoint_type in habits.lacks:
         reason = f"`{endpoint.provider}` has nothing for {endpoint.endpoint_type}"

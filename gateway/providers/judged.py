@@ -85,6 +85,16 @@ class Spoken:
             model=self.model,
         )
 
+    def text_answer(self) -> Answer:
+        """The same as a text completion."""
+        raw = dialect.text_body(
+            self.text or "",
+            finish_reason=self.finish_reason,
+            usage=self.usage,
+            model=self.model,
+        )
+        return dialect.text_answer(raw)
+
 
 def encoding_of(body: JSONObject) -> Literal["float", "base64"]:
     """How vectors are to be written; OpenAI's own client asks for base64 unasked.

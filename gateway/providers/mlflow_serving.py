@@ -1,5 +1,6 @@
 """A model behind `mlflow models serve`: `POST /invocations`."""
 
+from dataclasses import replace
 from http import HTTPStatus
 
 import msgspec
@@ -8,8 +9,8 @@ from typing_extensions import override
 from gateway.config import Endpoint
 from gateway.errors import InvalidRequest, UnsupportedParameter
 from gateway.http import Transport, WireRequest, call
-from gateway.providers import dialect
 from gateway.providers.echo import texts_to_embed
+from gateway.providers.judged import embedded, encoding_of
 from gateway.providers.parrot import content_text, messages_of, prompt_of, refuse_unknown
 from gateway.providers.predictions import first_spoken, predictions, vectors
 from gateway.providers.provider import Abilities, Provider
@@ -40,35 +41,19 @@ class MlflowServingProvider(Abilities, Provider):
     @override
     async def chat(self, body: JSONObject) -> Answer:
         spoken = first_spoken(await self._chatted(body))
-        raw = dialect.chat_body(
-            spoken.text,
-            finish_reason=spoken.finish_reason,
-            usage=spoken.usage,
-            model=spoken.model or self._model,
-            tool_calls=spoken.tool_calls,
-        )
-        return dialect.chat_answer(raw)
+        return replace(spoken, model=spoken.model or self._model).answer()
 
     @override
     async def complete(self, body: JSONObject) -> Answer:
         spoken = first_spoken(await self._invoked([prompt_of(body)], body))
-        raw = dialect.text_body(
-            spoken.text or "",
-            finish_reason=spoken.finish_reason,
-            usage=spoken.usage,
-            model=spoken.model or self._model,
-        )
-        return dialect.text_answer(raw)
+        return replace(spoken, model=spoken.model or self._model).text_answer()
 
     @override
     async def embed(self, body: JSONObject) -> Answer:
-        texts = texts_to_embed(body)
+        texts, encoding = texts_to_embed(body), encoding_of(body)
         refuse_unknown(body, {"input", "model", "user", "encoding_format"})
-        if body.get("encoding_format") not in {None, "float"}:
-            raise UnsupportedParameter("encoding_format", "this provider gives lists of floats")
         found = vectors(await self._invoked(list(texts), {}), n=len(texts))
-        raw = dialect.embeddings_body(found, usage=Usage(), model=self._model)
-        return dialect.embeddings_answer(raw)
+        return embedded(found, encoding=encoding, usage=Usage(), model=self._model)
 
     async def _chatted(self, body: JSONObject) -> object:
         rich = _is_rich(body)

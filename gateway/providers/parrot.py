@@ -87,7 +87,7 @@ def content_text(message: JSONObject) -> str:
     """The text of one message.
 
     Raises:
-        InvalidRequest: It has none, or holds more than text.
+        UnsupportedParameter: It has none, or holds more than text.
     """
     content = message.get("content")
     if isinstance(content, str):
@@ -96,7 +96,7 @@ def content_text(message: JSONObject) -> str:
         texts = [p.get("text") for p in content if isinstance(p, dict) and p.get("type") == "text"]
         if len(texts) == len(content) and all(isinstance(text, str) for text in texts):
             return "".join(cast("list[str]", texts))
-    raise InvalidRequest("this provider takes text messages only")
+    raise UnsupportedParameter("messages", "this provider takes text only")
 
 
 def wants_usage(body: JSONObject) -> bool:
