@@ -1,6 +1,8 @@
 """AWS Bedrock: chats by Converse and its stream, embeddings and text by InvokeModel."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import msgspec
@@ -9,7 +11,6 @@ from typing_extensions import override
 from gateway.config import Endpoint
 from gateway.errors import EndpointUnavailable, MalformedAnswer, UnsupportedParameter
 from gateway.http import Transport, WireRequest
-from gateway.providers.aws_access import Access
 from gateway.providers.aws_stream import frames
 from gateway.providers.bedrock_answers import Reading, failure, read_answer
 from gateway.providers.bedrock_embedders import embedder_of
@@ -21,6 +22,9 @@ from gateway.providers.parrot import wants_usage
 from gateway.providers.provider import Abilities, Provider
 from gateway.providers.wishes import Tool, ToolChoice, Wishes
 from gateway.types import JSON, Answer, JSONObject, Usage
+
+if TYPE_CHECKING:
+    from gateway.providers.aws_access import Access
 
 _VENDOR = "Bedrock"
 _OWN = {
@@ -40,10 +44,9 @@ class BedrockProvider(Abilities, Provider):
         self._model = endpoint.model or ""
         self._purpose = endpoint.options.get("input_type")
         self._transport = transport
-        self._timeouts = endpoint.timeouts
-        self._access = Access(endpoint, transport)
-        base_url = endpoint.base_url or self._access.host("bedrock-runtime")
-        self._url = f"{base_url}/model/{quote(self._model, safe='')}/"
+        self._endpoint = endpoint
+        self._opening = asyncio.Lock()
+        self._access: Access | None = None
 
     @override
     async def chat(self, body: JSONObject) -> Answer:
@@ -91,14 +94,30 @@ class BedrockProvider(Abilities, Provider):
         return embedded(vectors, encoding=encoding, usage=usage, model=self._model)
 
     async def _request(self, verb: str, payload: Mapping[str, JSON]) -> WireRequest:
-        return await self._access.admitted(
+        access = await self._opened_access()
+        base_url = self._endpoint.base_url or access.host("bedrock-runtime")
+        return await access.admitted(
             WireRequest(
-                url=self._url + verb,
+                url=f"{base_url}/model/{quote(self._model, safe='')}/{verb}",
                 body=msgspec.json.encode(payload),
                 headers={"Content-Type": "application/json"},
-                timeouts=self._timeouts,
+                timeouts=self._endpoint.timeouts,
             )
         )
+
+    async def _opened_access(self) -> "Access":
+        # With the first call and in a thread: botocore takes a tenth of a second to import, in
+        # which nobody else should have to wait, and most gateways do without.
+        async with self._opening:
+            if self._access is None:
+                self._access = await asyncio.to_thread(_access, self._endpoint, self._transport)
+            return self._access
+
+
+def _access(endpoint: Endpoint, transport: Transport) -> "Access":
+    from gateway.providers.aws_access import Access  # noqa: PLC0415
+
+    return Access(endpoint, transport)
 
 
 def _prompt(body: JSONObject) -> str:

@@ -1,5 +1,6 @@
 """Access to Google Cloud: a service account's key, or a user's login, exchanged for tokens."""
 
+import asyncio
 import time
 from urllib.parse import urlencode
 
@@ -52,8 +53,9 @@ class GoogleTokens(TokenSource):
 
     @override
     async def _asked(self) -> bytes:
+        # In a thread: signing imports its library, and computes for milliseconds.
         try:
-            return (await call(self._transport, self._grant())).body
+            return (await call(self._transport, await asyncio.to_thread(self._grant))).body
         except InvalidRequest as error:  # Google's word for credentials that are void: 400.
             raise EndpointUnavailable(f"Google gives no token: {error.message}") from error
 
@@ -100,7 +102,7 @@ def _form(credentials: ServiceAccount | _User) -> dict[str, str]:
 
 def assertion(account: ServiceAccount, *, now: float) -> str:
     """What a service account signs to be given a token (RFC 7523)."""
-    # Not above: it is slow to import, and most gateways do without.
+    # Not above: it takes a sixth of a second to import, and most gateways do without.
     from google.auth.crypt import RSASigner  # noqa: PLC0415
     from google.auth.jwt import encode  # noqa: PLC0415
 

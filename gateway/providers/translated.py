@@ -4,6 +4,8 @@ from gateway.config import Endpoint, Wire
 from gateway.errors import EndpointUnavailable
 from gateway.http import Transport
 from gateway.providers.anthropic import AnthropicProvider, OwnDoor
+from gateway.providers.bedrock import BedrockProvider
+from gateway.providers.bedrock_texts import texter_of
 from gateway.providers.by_chat import CompletionsByChat
 from gateway.providers.cohere import CohereProvider
 from gateway.providers.gemini import GeminiProvider, KeyDoor
@@ -28,10 +30,6 @@ def translated(endpoint: Endpoint, transport: Transport) -> Provider:
 
 
 def _bedrock(endpoint: Endpoint, transport: Transport) -> Provider:
-    # Not above: botocore is slow to import, and most gateways do without.
-    from gateway.providers.bedrock import BedrockProvider  # noqa: PLC0415
-    from gateway.providers.bedrock_texts import texter_of  # noqa: PLC0415
-
     provider = BedrockProvider(endpoint, transport)
     completes = endpoint.endpoint_type is EndpointType.COMPLETIONS
     if completes and texter_of(endpoint.model or "") is None:

@@ -138,7 +138,7 @@ async def test_the_machines_bearer_token_is_used_before_its_key(machine):
 
 async def test_what_is_missing_is_named(machine):
     with pytest.raises(EndpointUnavailable, match="aws_region"):
-        bind(endpoint(""), ScriptedTransport(served))
+        await bind(endpoint(""), ScriptedTransport(served)).chat(CHAT)
     provider = bind(endpoint("aws_region: eu-west-1"), ScriptedTransport(served))
     with pytest.raises(EndpointUnavailable, match="no AWS credentials"):
         await provider.chat(CHAT)
