@@ -9,7 +9,8 @@ from pydantic import BaseModel, ValidationError
 from gateway.config.complaints import invalid, models_in, nearest
 from gateway.config.secrets import MissingSecretError, Resolver
 from gateway.config.source import Path, Source
-from gateway.config.vendors import Found, Settings, Vendor, unprefixed
+from gateway.config.vendor_settings import Settings
+from gateway.config.vendors import Found, Vendor, unprefixed
 from gateway.types import JSON
 
 

@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from gateway.config import additions, schema, vendors
-from gateway.config.vendors import VENDORS, Settings
+from gateway.config.vendor_settings import Settings
+from gateway.config.vendors import VENDORS
 
 Schema = dict[str, Any]
 

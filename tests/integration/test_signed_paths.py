@@ -5,6 +5,7 @@ import asyncio
 from gateway.config import parse
 from gateway.http import AiohttpTransport
 from gateway.providers import bind
+from gateway.types import JSONObject
 from tests.support.sigv4 import signature_holds
 from tests.support.vendors.bedrock import KEY_ID, SECRET
 
@@ -44,7 +45,7 @@ async def test_a_signed_request_arrives_with_the_path_that_was_signed():
         endpoint = parse(CONFIG % (MODEL, address, KEY_ID, SECRET), {}).endpoints["it"]
         transport = AiohttpTransport()
         try:
-            body = {"messages": [{"role": "user", "content": "赤？"}]}
+            body: JSONObject = {"messages": [{"role": "user", "content": "赤？"}]}
             assert (await bind(endpoint, transport).chat(body)).text == "a"
         finally:
             await transport.close()
