@@ -73,6 +73,11 @@ class Lease:
         self._draining = True
         self._renewed.set()
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether this process takes nothing new."""
+        return self._draining
+
     def take(self, claim: Claim) -> None:
         """Note a shard that this process has claimed."""
         self._claims[claim.shard_id] = claim

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -90,25 +90,36 @@ class Question:
 
 
 async def run(room: Room, shard_id: int) -> None:
-    """Run a shard to its end, or as far as this process may; the last one closes its job.
+    """Run a shard, and then whatever is next in line until nothing waits.
 
     Raises:
         Exception: Something unforeseen; the shard is back in the queue, or dead after too many.
     """
+    claim = await _claim(room, lambda session: shards.claim(session, shard_id, room.lease.worker))
+    while claim is not None:
+        await _run(room, claim)
+        claim = await _claim(room, lambda session: shards.claim_next(session, room.lease.worker))
+
+
+async def _claim(room: Room, take: Callable[[Session], Claim | None]) -> Claim | None:
+    if room.lease.is_draining:
+        return None
     await room.recorder.adopt()  # a dead worker's answers first: the work list must know them
-    claim = await room.database.run(
-        lambda session: shards.claim(session, shard_id, room.lease.worker)
-    )
-    if claim is None:
-        return
-    room.lease.take(claim)
+    claim = await room.database.run(take)
+    if claim is not None:
+        room.lease.take(claim)
+    return claim
+
+
+async def _run(room: Room, claim: Claim) -> None:
+    """Run a claimed shard to its end, or as far as this process may; the last closes its job."""
     try:
         plan = await room.database.insist(lambda session: _plan(session, claim))
         stopped = await _ask_all(room, plan)
         await room.recorder.flushed()
         await room.database.insist(lambda session: _end(session, room, claim, stopped))
     except Exception as error:
-        log.exception("shard given up", extra={"shard": shard_id, "job": claim.job_id})
+        log.exception("shard given up", extra={"shard": claim.shard_id, "job": claim.job_id})
         reason = repr(error)
         await room.database.insist(
             lambda session: shards.give_up(session, claim, room.lease.worker, reason)

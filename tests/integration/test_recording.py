@@ -153,6 +153,16 @@ class TestTheLifeOfAShard:
         with sessions() as session:
             assert jobs.get(session, submitted.job_id).state == JobState.RUNNING
 
+    def test_who_has_finished_goes_on_with_the_first_in_line(self, sessions, submitted):
+        urgent = store(sessions, spec(priority=0, endpoints=["a"]), ["a"])
+        worker = self.join(sessions)
+        claimed = []
+        for _ in range(4):
+            with sessions.begin() as session:
+                claimed.append(shards.claim_next(session, worker))
+        jobs_in_line = [claim.job_id if claim else None for claim in claimed]
+        assert jobs_in_line == [urgent.job_id, submitted.job_id, submitted.job_id, None]
+
     def test_recorded_cells_are_not_in_the_work_list(self, sessions, submitted):
         shard = shard_of(sessions, submitted.job_id)
         put(sessions, record(submitted.job_id, shard, row=0))
