@@ -144,8 +144,6 @@ def _base_url(vendor: Vendor, settings: Mapping[str, JSON]) -> str | None:
 def _unusable(
     vendor: Vendor, provider: str, resolved: Resolved, base_url: str | None
 ) -> str | None:
-    if vendor.wire is Wire.ABSENT:
-        return f"this version cannot speak to the provider `{provider}` yet"
     if (lack := vendor.lacking(resolved.public, resolved.secrets)) is not None:
         return lack
     if vendor.wire is Wire.OPENAI and base_url is None:

@@ -113,6 +113,8 @@ def _explanation(body: bytes) -> tuple[str, str | None]:
     if not isinstance(parsed, dict):
         return str(parsed)[:_LONGEST_EXCERPT], None
     error = parsed.get("error", parsed)
+    if isinstance(several := parsed.get("errors"), list) and several:
+        error = several[0]  # IBM's shape.
     if isinstance(error, str):
         return error, _text(parsed.get("error_type") or parsed.get("code"))
     if not isinstance(error, dict):

@@ -14,6 +14,7 @@ from gateway.providers.openai import OpenAIProvider
 from gateway.providers.palm import PalmProvider
 from gateway.providers.provider import Provider
 from gateway.providers.translated import translated
+from gateway.providers.watsonx import WatsonxProvider
 from gateway.types import EndpointType
 
 __all__ = ["Provider", "bind", "has_responses"]
@@ -31,7 +32,7 @@ def bind(endpoint: Endpoint, transport: Transport) -> Provider:
     return DiscreetProvider(provider, endpoint.secrets.values()) if endpoint.secrets else provider
 
 
-def _bound(  # noqa: PLR0911 - a table
+def _bound(  # noqa: C901, PLR0911 - a table
     endpoint: Endpoint, transport: Transport
 ) -> Provider:
     match endpoint.wire:
@@ -43,6 +44,8 @@ def _bound(  # noqa: PLR0911 - a table
             return _openai(endpoint, transport, _address(endpoint))
         case Wire.ANTHROPIC | Wire.COHERE | Wire.GEMINI | Wire.VERTEX | Wire.BEDROCK:
             return translated(endpoint, transport)
+        case Wire.WATSONX:
+            return WatsonxProvider(endpoint, transport, base_url=_address(endpoint))
         case Wire.PALM:
             return PalmProvider(endpoint, transport, base_url=_address(endpoint))
         case Wire.MOSAICML:

@@ -1,12 +1,12 @@
 """Where an endpoint of OpenAI's protocol is called, and with which keys."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from gateway.config import Endpoint
 from gateway.http import Transport
-from gateway.providers.tokens import TokenSource, databricks_tokens
+from gateway.providers.tokens import TokenSource, databricks_tokens, ibm_tokens
 
 _JSON = {"Content-Type": "application/json"}
 
@@ -48,6 +48,17 @@ def access_of(endpoint: Endpoint, transport: Transport, base_url: str) -> Access
             query = _version(endpoint)
             headers = _bearer(endpoint)
             return Access(base_url=base_url, headers=headers, model=endpoint.model, query=query)
+
+
+def bearer_tokens(endpoint: Endpoint, transport: Transport) -> Callable[[], Awaitable[str]]:
+    """What gives watsonx its bearer token: one that is configured, or those of IBM's IAM."""
+    if (token := endpoint.secrets.get("token")) is None:
+        return ibm_tokens(endpoint, transport).token
+
+    async def lasting() -> str:
+        return token
+
+    return lasting
 
 
 def _bearer(endpoint: Endpoint) -> dict[str, str]:

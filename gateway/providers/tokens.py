@@ -16,6 +16,8 @@ from gateway.http import Transport, WireRequest, call
 _MARGIN = 60.0
 """Seconds before its end at which a token is fetched anew."""
 
+_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
 
 class _Grant(msgspec.Struct):
     access_token: str
@@ -78,10 +80,22 @@ def databricks_tokens(endpoint: Endpoint, transport: Transport, host: str) -> To
     request = WireRequest(
         url=f"{host}/oidc/v1/token",
         body=urlencode({"grant_type": "client_credentials", "scope": "all-apis"}).encode(),
-        headers={
-            "Authorization": f"Basic {credentials}",
-            "Content-Type": "application/x-www-form-urlencoded",
-        },
+        headers=_FORM | {"Authorization": f"Basic {credentials}"},
+        timeouts=endpoint.timeouts,
+    )
+    return TokenSource(request, transport)
+
+
+def ibm_tokens(endpoint: Endpoint, transport: Transport) -> TokenSource:
+    """Of an API key of IBM Cloud, by its identity and access management."""
+    form = {
+        "grant_type": "urn:ibm:params:oauth:grant-type:apikey",
+        "apikey": endpoint.secret or "",
+    }
+    request = WireRequest(
+        url=str(endpoint.options.get("iam_url")),
+        body=urlencode(form).encode(),
+        headers=_FORM,
         timeouts=endpoint.timeouts,
     )
     return TokenSource(request, transport)
