@@ -4,6 +4,7 @@ Plain ASGI: a framework's request and response objects cost more than all the re
 """
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
@@ -41,7 +42,19 @@ class BodyTooLargeError(InvalidRequest):
 
 
 class NotJsonError(InvalidRequest):
-    """The request body is not a JSON object."""
+    """The request body is not JSON."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.reason, self.position = _first_mistake(raw)
+        super().__init__(f"the body is not valid JSON: {self.reason} (byte {self.position})")
+
+
+class NotAnObjectError(InvalidRequest):
+    """The request body is JSON, but no object."""
+
+    def __init__(self, value: JSON) -> None:
+        super().__init__("the body must be a JSON object")
+        self.value = value
 
 
 class ClientLeftError(Exception):
@@ -134,16 +147,17 @@ class Call:
         """The body as a JSON object.
 
         Raises:
-            NotJsonError: It is none.
+            NotJsonError: It is no JSON.
+            NotAnObjectError: It is something else.
             BodyTooLargeError: It is too long.
         """
         raw = await self.raw_body()
         try:
             parsed: Any = msgspec.json.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise NotJsonError(f"the body is not valid JSON: {error}") from error
+            raise NotJsonError(raw) from error
         if not isinstance(parsed, dict):
-            raise NotJsonError("the body must be a JSON object")
+            raise NotAnObjectError(parsed)
         return parsed
 
 
@@ -241,6 +255,19 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     finally:
         watcher.remove_done_callback(leave)
         watcher.cancel()
+
+
+def _first_mistake(raw: bytes) -> tuple[str, int]:
+    """What is wrong with a body, and at which byte; asked only when it is known to be wrong."""
+    try:
+        json.loads(raw)
+    except json.JSONDecodeError as error:
+        return error.msg, error.pos
+    except UnicodeDecodeError as error:
+        return "not UTF-8", error.start
+    except RecursionError:
+        return "nested too deeply", 0
+    return "not strict JSON", 0
 
 
 async def _disconnect(receive: Receive) -> None:

@@ -15,6 +15,7 @@ from gateway.surfaces.dialects import answered, asked, dialect_of
 from gateway.surfaces.exchange import (
     Call,
     EventStream,
+    NotAnObjectError,
     NotJsonError,
     Reply,
     Whole,
@@ -161,10 +162,14 @@ async def json_body(call: Call) -> dict[str, JSON]:
     """The body, or MLflow's complaint about it."""
     try:
         return await call.body()
+    except NotAnObjectError as error:
+        words = "Input should be a valid dictionary or object to extract fields from"
+        found = fault("model_attributes_type", (), words, error.value)
+        raise Unprocessable([found]) from error
     except NotJsonError as error:
-        context = {"error": error.message}
+        place, context = (error.position,), {"error": error.reason}
         raise Unprocessable(
-            [fault("json_invalid", (), "JSON decode error", {}, **context)]
+            [fault("json_invalid", place, "JSON decode error", {}, **context)]
         ) from error
 
 

@@ -40,8 +40,12 @@ _NEW_NUMBERS = _COMMON | {
 }
 
 
-def check_request(kind: EndpointType, request: Mapping[str, JSON], *, old: bool) -> None:
-    """Refuse what the original refuses.
+_TOKEN_LISTS = ("list[int]", "list[list[int]]")
+"""What the later generation takes besides texts."""
+
+
+def check_request(kind: EndpointType, request: dict[str, JSON], *, old: bool) -> None:
+    """Refuse what the original refuses; numbers written as texts become numbers, as there.
 
     Args:
         kind: What the endpoint does.
@@ -56,7 +60,11 @@ def check_request(kind: EndpointType, request: Mapping[str, JSON], *, old: bool)
         numbers = _OLD_NUMBERS if old else _NEW_NUMBERS
         for name, number in numbers.items():
             if (value := request.get(name)) is not None:
-                faults += _number(name, value, number)
+                found = _number(name, value, number)
+                if isinstance(found, int | float):
+                    request[name] = found
+                else:
+                    faults.append(found)
         faults += _stop(request.get("stop"))
     if faults:
         raise Unprocessable(faults)
@@ -79,7 +87,7 @@ def _subject(kind: EndpointType, request: Mapping[str, JSON], *, old: bool) -> l
         case EndpointType.COMPLETIONS:
             return _text("prompt", request)
         case EndpointType.EMBEDDINGS:
-            return _texts("text" if old else "input", request)
+            return _texts("text", request, ()) if old else _texts("input", request, _TOKEN_LISTS)
 
 
 def _messages(request: Mapping[str, JSON], *, old: bool) -> list[JSON]:
@@ -120,7 +128,7 @@ def _text(name: str, request: Mapping[str, JSON]) -> list[JSON]:
     return []
 
 
-def _texts(name: str, request: Mapping[str, JSON]) -> list[JSON]:
+def _texts(name: str, request: Mapping[str, JSON], more: tuple[str, ...]) -> list[JSON]:
     value = request.get(name)
     if value is None:
         return [fault("missing", (name,), "Field required", request)]
@@ -128,7 +136,10 @@ def _texts(name: str, request: Mapping[str, JSON]) -> list[JSON]:
         return []
     return [
         fault("string_type", (name, "str"), "Input should be a valid string", value),
-        fault("list_type", (name, "list[str]"), "Input should be a valid list", value),
+        *(
+            fault("list_type", (name, form), "Input should be a valid list", value)
+            for form in ("list[str]", *more)
+        ),
     ]
 
 
@@ -153,24 +164,32 @@ def _too_short(name: str, value: JSON) -> JSON:
     )
 
 
-def _number(name: str, value: JSON, number: _Number) -> list[JSON]:
-    given = _parsed(value)
-    if given is None:
-        kind, word = ("int", "integer") if number.whole else ("float", "number")
-        return [fault(f"{kind}_type", (name,), f"Input should be a valid {word}", value)]
+def _number(name: str, value: JSON, number: _Number) -> int | float | dict[str, JSON]:
+    """The number, or the fault."""
+    given = value
+    kind, word = ("int", "integer") if number.whole else ("float", "number")
+    if isinstance(given, str):
+        given = _parsed(given, whole=number.whole)
+        if given is None:
+            article = "an" if number.whole else "a"
+            words = f"Input should be a valid {word}, unable to parse string as {article} {word}"
+            return fault(f"{kind}_parsing", (name,), words, value)
+    if not isinstance(given, int | float):
+        return fault(f"{kind}_type", (name,), f"Input should be a valid {word}", value)
     if number.whole and given != int(given):
         words = "Input should be a valid integer, got a number with a fractional part"
-        return [fault("int_from_float", (name,), words, value)]
+        return fault("int_from_float", (name,), words, value)
     if number.low is not None and given < number.low:
         words = f"Input should be greater than or equal to {number.low:g}"
-        return [fault("greater_than_equal", (name,), words, value, ge=number.low)]
+        return fault("greater_than_equal", (name,), words, value, ge=number.low)
     if number.high is not None and given > number.high:
         words = f"Input should be less than or equal to {number.high:g}"
-        return [fault("less_than_equal", (name,), words, value, le=number.high)]
-    return []
+        return fault("less_than_equal", (name,), words, value, le=number.high)
+    return given
 
 
-def _parsed(value: JSON) -> float | None:
-    if isinstance(value, int | float):
-        return float(value)
-    return None
+def _parsed(text: str, *, whole: bool) -> float | None:
+    try:
+        return int(text) if whole else float(text)
+    except ValueError:
+        return None

@@ -6,6 +6,7 @@ from gateway.client import Gateway
 from gateway.errors import GatewayError, InvalidRequest, UnknownEndpoint
 from gateway.surfaces.exchange import (
     Call,
+    NotAnObjectError,
     NotJsonError,
     Reply,
     Whole,
@@ -41,7 +42,7 @@ class MlflowServerSurface:
         name = call.parameter("name")
         try:
             body = await call.body()
-        except NotJsonError as error:
+        except (NotJsonError, NotAnObjectError) as error:
             raise InvalidRequest(f"Invalid JSON payload: {error.message}") from error
         self._gateway.endpoint(name)
         request: dict[str, JSON] = {key: value for key, value in body.items() if value is not None}

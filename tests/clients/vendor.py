@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 ARGUMENTS = json.dumps({"city": "東京"}, ensure_ascii=False)
+_BUSY = {"busy": "7", "closed": "3600"}
 USAGE = {
     "prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18,
     "prompt_tokens_details": {"cached_tokens": 4},
@@ -39,15 +40,35 @@ class Vendor:
         if body["model"] == "refuses":
             error = {"message": "だめです", "type": "invalid_request_error", "code": "bad"}
             return JSONResponse({"error": error}, 400)
-        if body["model"] == "busy":
+        if body["model"] in _BUSY:
             error = {"message": "slow down", "type": "rate_limit_error", "code": "rate_limited"}
-            return JSONResponse({"error": error}, 429, {"retry-after": "7"})
+            return JSONResponse({"error": error}, 429, {"retry-after": _BUSY[body["model"]]})
         calls = bool(body.get("tools")) and last["role"] == "user"
         text = f"晴れ:{last['content']}" if last["role"] == "tool" else _text(last["content"])
         if body.get("stream"):
             events = _chunks(text, calls=calls)
             return StreamingResponse(events, media_type="text/event-stream")
         return JSONResponse(_answer(text, calls=calls))
+
+    async def complete(self, request: Request) -> Response:
+        body = await self._remember(request)
+        choice = {"index": 0, "text": body["prompt"], "finish_reason": "stop", "logprobs": None}
+        return JSONResponse(
+            {
+                "id": "cmpl-1", "object": "text_completion", "created": 1, "model": "m-1",
+                "choices": [choice], "usage": USAGE,
+            }
+        )  # fmt: skip
+
+    async def embed(self, request: Request) -> Response:
+        body = await self._remember(request)
+        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        items = [
+            {"object": "embedding", "index": index, "embedding": [0.5, 0.25]}
+            for index, _ in enumerate(texts)
+        ]
+        usage = {"prompt_tokens": 3, "total_tokens": 3}
+        return JSONResponse({"object": "list", "data": items, "model": "m-1", "usage": usage})
 
     async def respond(self, request: Request) -> Response:
         body = await self._remember(request)
@@ -85,6 +106,8 @@ def selling() -> Iterator[Vendor]:
     vendor = Vendor()
     routes = [
         Route("/v1/chat/completions", vendor.chat, methods=["POST"]),
+        Route("/v1/completions", vendor.complete, methods=["POST"]),
+        Route("/v1/embeddings", vendor.embed, methods=["POST"]),
         Route("/v1/responses", vendor.respond, methods=["POST"]),
         Route("/v1/{rest:path}", vendor.anything, methods=["GET", "POST", "DELETE"]),
     ]
