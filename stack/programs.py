@@ -41,7 +41,7 @@ class Program:
     runs_once: bool = False
     """Ready means having ended with status 0; it is not started again after that."""
     required: bool = True
-    """Whether the stack is given up when this program runs once and keeps failing."""
+    """Whether the stack is given up when this program refuses to start, or keeps failing once."""
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 10.0
     """How long it may take over a polite end before it is killed."""

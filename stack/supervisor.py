@@ -35,6 +35,9 @@ _HEALTHY_SECONDS = 30.0
 _TRIES = 4
 """How often a required program that runs once is tried before the stack gives up."""
 
+_REFUSED = 2
+"""Exit status of a program that will not start as it is configured: trying again is no use."""
+
 _Handler = Callable[[int, FrameType | None], object] | int | None
 
 _log = logging.getLogger("stack.supervisor")
@@ -82,6 +85,7 @@ class _Child:
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
     falls_in_a_row: int = 0
+    was_ready: bool = False
     started_at: float = 0.0
     due_at: float = 0.0
 
@@ -163,6 +167,7 @@ class Supervisor:
                     self._start(child)
             case State.STARTING:
                 if not self._noticed_end(child) and self._says_ready(child.program):
+                    child.was_ready = True
                     self._become(child, State.READY, Happening.READY)
             case State.READY:
                 self._noticed_end(child)
@@ -205,7 +210,8 @@ class Supervisor:
         ran = time.monotonic() - child.started_at
         child.falls_in_a_row = 1 if ran >= _HEALTHY_SECONDS else child.falls_in_a_row + 1
         name = child.program.name
-        if child.program.runs_once and child.falls_in_a_row >= _TRIES:
+        refused = status == _REFUSED and not child.was_ready
+        if refused or (child.program.runs_once and child.falls_in_a_row >= _TRIES):
             child.state = State.STOPPED
             self._gave_up = child.program.required
             self._tell(Event(what=Happening.GAVE_UP, name=name, pid=pid, status=status))

@@ -154,6 +154,13 @@ def test_a_program_that_keeps_falling_is_started_more_and_more_slowly(tmp_path):
     assert [e.restart_seconds for e in fell] == [0.2, 0.4, 0.8, 1.6]
 
 
+def test_a_program_that_refuses_its_configuration_is_not_tried_again(tmp_path):
+    events: list[Event] = []
+    refusing = program("api", "raise SystemExit(2)", ready=lambda: False)
+    assert Supervisor([refusing], logs=tmp_path, on_event=events.append).run() == 1
+    assert [event.what for event in events] == [Happening.STARTED, Happening.GAVE_UP]
+
+
 def test_a_required_step_that_keeps_failing_ends_the_stack_with_status_1(tmp_path):
     status, seen, _ = supervise(
         [program("migrations", "raise SystemExit(1)", runs_once=True), program("db", SLEEP)],
@@ -180,6 +187,7 @@ def test_after_a_signal_nothing_is_left_not_even_grandchildren_in_other_sessions
     code = GRANDCHILDREN.replace("PIDS", str(tmp_path / "pids"))
     running = Running(tmp_path, f"[program('parent', {code!r})]")
     wait_until(lambda: len(running.pids("pids")) == 3)
+    wait_until(lambda: "ready" in [event["event"] for event in running.events()])
     running.process.send_signal(number)
     assert running.process.wait(20) == 0
     assert [pid for pid in running.pids("pids") if not ended(pid)] == []
