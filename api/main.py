@@ -32,6 +32,7 @@ from api.routes import (
 from api.security import OpenBindError, check_routes, guard_for
 from gateway.client import Gateway
 from gateway.errors import ConfigError
+from gateway.surfaces import Shortcut
 from gateway.watching import ConfigFile, Watcher
 from hikaku import logs
 from hikaku.queue import Queue, celery_app
@@ -60,10 +61,11 @@ def create_app(context: Context) -> FastAPI:
     app = openapi.Documented(**openapi.OPTIONS, version=context.version, lifespan=lifespan)
     app.state.context = context
     errors.install(app)
-    # First: they are asked the most, and routes are tried in order.
-    app.router.routes.extend(surfaces(context.gateway, context.guard))
+    found = surfaces(context.gateway, context.guard)
+    app.router.routes.extend(found)
     for module in _ROUTERS:
         app.include_router(module.router)
+    app.add_middleware(Shortcut, routes=found)
     app.add_middleware(RequestFrame)
     check_routes(app)
     return app

@@ -12,6 +12,7 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -20,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.client import Gateway
 from gateway.config import load
 from gateway.errors import ConfigError, GatewayError
-from gateway.surfaces import Documentation, key_in, refusal_at, routes
+from gateway.surfaces import Documentation, Shortcut, key_in, refusal_at, routes
 from gateway.watching import ConfigFile, Watcher
 
 KEY_VARIABLE = "HIKAKU_API_KEY"
@@ -55,9 +56,10 @@ def create_app(
         async with gateway, watcher or nullcontext():
             yield
 
+    surfaces = routes(gateway)
     app = Starlette(
-        # The surfaces first: they are asked the most, and routes are tried in order.
-        routes=[*routes(gateway), Route("/health", _health), *Documentation(gateway).routes()],
+        routes=[*surfaces, Route("/health", _health), *Documentation(gateway).routes()],
+        middleware=[Middleware(Shortcut, routes=surfaces)],
         exception_handlers={HTTPException: _refused},
         lifespan=lifespan,
     )

@@ -1,9 +1,7 @@
 """The MLflow-, OpenAI- and Anthropic-compatible surfaces: the gateway's own, behind our guard."""
 
-from collections.abc import Sequence
-
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
@@ -29,7 +27,7 @@ class SurfaceApp(GuardedApp):
             await refusal(scope, receive, send)
 
 
-def surfaces(gateway: Gateway, guard: Guard) -> Sequence[BaseRoute]:
+def surfaces(gateway: Gateway, guard: Guard) -> list[Route]:
     """Give the routes, each behind the guard."""
     found = routes(gateway)
     for route in found:

@@ -12,8 +12,9 @@ from gateway.surfaces.openai import OpenAISurface
 from gateway.surfaces.passthrough import PassthroughSurface
 from gateway.surfaces.refusals import refusal_at
 from gateway.surfaces.responses import ResponsesSurface
+from gateway.surfaces.shortcut import Shortcut
 
-__all__ = ["Documentation", "key_in", "refusal_at", "routes"]
+__all__ = ["Documentation", "Shortcut", "key_in", "refusal_at", "routes"]
 
 
 def routes(gateway: Gateway) -> list[Route]:
