@@ -22,14 +22,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(config: Path, environ: Mapping[str, str] | None = None) -> Iterator[str]:
+def serving(
+    config: Path, environ: Mapping[str, str] | None = None, *, workers: int = 1
+) -> Iterator[str]:
     """Run `python -m gateway.main`; gives its URL."""
     port = free_port()
     log = config.with_suffix(".log")
     command = [sys.executable, "-m", "gateway.main", "--config-path", str(config)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, "--port", str(port)],
+            [*command, "--port", str(port), "--workers", str(workers)],
             cwd=ROOT,
             env={**os.environ, **(environ or {})},
             stdout=output,

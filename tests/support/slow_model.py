@@ -1,0 +1,102 @@
+"""A model server in the test's own loop: slow on request, counts what it has, streams in pieces."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+class SlowModel:
+    """Speaks OpenAI's chat completions; the first word of the last message says how.
+
+    `wait S`: answers after S seconds. `stream S N`: N chunks over S seconds, when asked to stream.
+    """
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.answered = 0
+        self.left = 0
+        """Calls whose caller went away."""
+        self._changed = asyncio.Condition()
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    async def reached(self, running: int) -> None:
+        """Wait until so many calls run at once."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.running >= running)
+
+    def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: one that the stream's protocol keeps complains when it is cancelled.
+        task = asyncio.create_task(self._serve(reader, writer))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+                body = msgspec.json.decode(await reader.readexactly(length))
+                self.running += 1
+                async with self._changed:
+                    self._changed.notify_all()
+                try:
+                    await self._answer(body, writer)
+                    self.answered += 1
+                finally:
+                    self.running -= 1
+        except asyncio.IncompleteReadError:
+            pass
+        except ConnectionError:
+            self.left += 1
+        finally:
+            writer.close()
+
+    async def _answer(self, body: dict[str, object], writer: asyncio.StreamWriter) -> None:
+        messages = body["messages"]
+        assert isinstance(messages, list)
+        words = str(messages[-1]["content"]).split()
+        if body.get("stream"):
+            await self._stream(float(words[1]), int(words[2]), writer)
+            return
+        await asyncio.sleep(float(words[1]))
+        message = {"role": "assistant", "content": f"{body['model']} {words[1]}"}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        raw = msgspec.json.encode({"choices": [choice], "model": body["model"]})
+        writer.write(HEAD % len(raw) + raw)
+        await writer.drain()
+
+    async def _stream(self, seconds: float, pieces: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM)
+        for number in range(pieces):
+            last = number == pieces - 1
+            choice = {
+                "index": 0,
+                "delta": {"content": f"{number} "},
+                "finish_reason": "stop" if last else None,
+            }
+            event = b"data: " + msgspec.json.encode({"choices": [choice]}) + b"\n\n"
+            writer.write(b"%x\r\n%s\r\n" % (len(event), event))
+            await writer.drain()
+            await asyncio.sleep(seconds / pieces)
+        done = b"data: [DONE]\n\n"
+        writer.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(done), done))
+        await writer.drain()
+
+
+@asynccontextmanager
+async def slow_model(port: int = 0) -> AsyncIterator[tuple[SlowModel, int]]:
+    """Serve one; gives it and its port."""
+    model = SlowModel()
+    server = await asyncio.start_server(model.serve, "127.0.0.1", port)
+    try:
+        yield model, server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in list(model.tasks):
+            task.cancel()
+        await asyncio.gather(*model.tasks, return_exceptions=True)
