@@ -60,7 +60,7 @@ def test_columns_are_summed_up_and_held_against_the_first():
     assert summary.method is Method.WILSON
     assert second.versus_baseline is not None
     paired = second.versus_baseline["exact_match"]
-    assert (paired.pairs, paired.difference, paired.p_value) == (4, 0.5, 0.5)
+    assert (paired.pairs, paired.difference, paired.p_value) == (4, 0.5, 0.25)
     assert (paired.wins, paired.losses, paired.ties) == (2, 0, 2)
     assert (second.latency_p50_ms, second.cost_usd, second.input_tokens) == (None, None, None)
     assert codes(comparison) == []
