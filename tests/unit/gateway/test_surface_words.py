@@ -186,7 +186,7 @@ def test_results_of_tools_come_before_what_the_user_says_with_them():
         {"type": "text", "text": "and now?"},
         {"type": "tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": "20度"}]},
     ]
-    body = {"max_tokens": 9, "messages": [{"role": "user", "content": content}]}
+    body: dict[str, Any] = {"max_tokens": 9, "messages": [{"role": "user", "content": content}]}
     assert anthropic_request.to_chat(body)["messages"] == [
         {"role": "tool", "tool_call_id": "1", "content": "20度"},
         {"role": "user", "content": "and now?"},
