@@ -15,15 +15,13 @@ _SAME = {
     "max_output_tokens": "max_completion_tokens",
     "parallel_tool_calls": "parallel_tool_calls",
     "user": "user",
-    "safety_identifier": "safety_identifier",
-    "prompt_cache_key": "prompt_cache_key",
-    "top_logprobs": "top_logprobs",
 }
 """Parameters that chat has, and under which name."""
 _ANSWERED = frozenset(
     {
         "input", "instructions", "tools", "tool_choice", "text", "reasoning", "stream", "metadata",
         "store", "include", "truncation", "background", "service_tier", "stream_options",
+        "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
     }
 )  # fmt: skip
 """Parameters that are translated below, or that change nothing here."""
@@ -56,7 +54,7 @@ def _refuse_unknown(given: Mapping[str, JSON]) -> None:
     for name, value in given.items():
         known = name in _SAME or name in _ANSWERED
         if not known:
-            raise _cannot(name, "this endpoint answers by chat, which has nothing like it")
+            raise _cannot(name, "this endpoint answers by chat, and it has no place there")
         if name == "background" and value:
             raise _cannot(name, "answers are not kept here; leave it out")
         if name == "truncation" and value != "disabled":
@@ -180,7 +178,11 @@ def _text(text: JSON) -> dict[str, JSON]:
 
 
 def _reasoning(reasoning: JSON) -> dict[str, JSON]:
-    effort = _dict(reasoning or {}, "reasoning").get("effort")
+    given = _dict(reasoning or {}, "reasoning")
+    for name in ("summary", "generate_summary"):
+        if given.get(name) is not None:
+            raise _cannot(f"reasoning.{name}", "chat gives no summary of its thoughts")
+    effort = given.get("effort")
     return {"reasoning_effort": effort} if effort is not None else {}
 
 

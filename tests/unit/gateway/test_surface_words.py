@@ -106,6 +106,8 @@ def test_refusals_before_a_surface_speak_its_words():
         ({"input": "x", "include": ["web_search_call.results"]}, "include"),
         ({"input": "x", "tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"input": "x", "made_up": 1}, "made_up"),
+        ({"input": "x", "reasoning": {"summary": "auto"}}, "reasoning.summary"),
+        ({"input": "x", "top_logprobs": 3}, "top_logprobs"),
         ({"input": [{"type": "item_reference", "id": "i"}]}, "input[0].type"),
         (
             {"input": [{"role": "user", "content": [{"type": "input_file"}]}]},
