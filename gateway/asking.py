@@ -223,7 +223,7 @@ def _own_gate(question: Question) -> LocalGate | None:
     line = question.line
     if line.per_caller is None:
         return None
-    tokens = estimated_tokens(question.body) if line.counts else 0
+    tokens = estimated_tokens(with_defaults(line, question.body)) if line.counts else 0
     return line.per_caller.enter(question.ticket.caller or "", tokens)
 
 

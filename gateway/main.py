@@ -1,6 +1,7 @@
 """The gateway as a program of its own: `python -m gateway.main --config-path FILE`."""
 
 import argparse
+import gc
 import ipaddress
 import os
 import secrets
@@ -71,6 +72,7 @@ def app_of_environment() -> ASGIApp:
     file = ConfigFile(Path(os.environ[CONFIG_VARIABLE]), os.environ)
     gateway = Gateway(file.first())
     watcher = Watcher(gateway, file)
+    gc.freeze()  # What is loaded now stays: no collection needs to look at it again.
     return create_app(gateway, api_key=os.environ.get(KEY_VARIABLE), watcher=watcher)
 
 
