@@ -17,6 +17,8 @@ class Settings(BaseSettings):
     """Broker and limiter; `redis+socket:///path` for a Unix socket."""
     mlflow_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
     """Where jobs are tracked; None turns tracking off."""
+    mlflow_public_url: str | None = None
+    """How browsers reach MLflow's pages, for links; None means at the tracking URI."""
     mlflow_experiment: str = "Hikaku"
     gateway_config: Path = Path("gateway.yaml")
     """The YAML of endpoints."""

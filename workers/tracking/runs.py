@@ -111,10 +111,9 @@ class Runs:
             status = status_of(self._job.state)
             self._client.set_terminated(run_id, status, _milliseconds(self._job.finished_at))
 
-    def url(self, run_id: str) -> str:
-        """Give the address of a run for people."""
-        base = without_credentials(self._uri).rstrip("/")
-        return f"{base}/#/experiments/{self._experiment}/runs/{run_id}"
+    def path(self, run_id: str) -> str:
+        """Give the place of a run in MLflow's pages, from its root."""
+        return f"/#/experiments/{self._experiment}/runs/{run_id}"
 
     def compare_url(self, parent: str) -> str:
         """Give the page that shows the tables of a run's children side by side.

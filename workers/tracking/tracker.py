@@ -20,7 +20,7 @@ from hikaku.storage.tracking import Tracked
 from workers.tracking.errors import Untracked
 from workers.tracking.mapping import child_content, parent_content
 from workers.tracking.prompt import template_json, template_text
-from workers.tracking.runs import Runs
+from workers.tracking.runs import Runs, without_credentials
 from workers.tracking.subject import TrackedJob
 from workers.tracking.table import FILE, write_table
 
@@ -34,6 +34,8 @@ class Tracker:
         self._uri = settings.mlflow_tracking_uri
         self._experiment = settings.mlflow_experiment
         self._public_url = _public_url(settings)
+        pages = settings.mlflow_public_url or without_credentials(self._uri or "")
+        self._pages = pages.rstrip("/")
         self._sessions = sessions
 
     def track(self, job_id: str) -> None:
@@ -78,7 +80,7 @@ class Tracker:
         with _artifacts(subject) as folder:
             content = parent_content(subject, compare_url=runs.compare_url(parent))
             runs.write(parent, content, folder)
-        return Tracked(run_id=parent, url=runs.url(parent))
+        return Tracked(run_id=parent, url=self._pages + runs.path(parent))
 
 
 def _read(session: Session, job: Job, url: str) -> TrackedJob:
