@@ -15,9 +15,10 @@ def pick(route: TrafficRoute, random: Random, sticky: object = None) -> str:
     Args:
         route: Where it may lead.
         random: Source of chance.
-        sticky: Of a sticky route: equal keys lead to one destination while its share stands.
+        sticky: Of a sticky route: equal keys lead to one destination while its share stands. What
+            is no text is no key.
     """
-    if route.sticky and sticky is not None:
+    if route.sticky and isinstance(sticky, str) and sticky:
         return max(route.shares, key=lambda share: _affinity(route.name, sticky, *share))[0]
     names = [name for name, _ in route.shares]
     weights = [weight for _, weight in route.shares]
