@@ -50,7 +50,9 @@ async def floor(url: str, rows: list[dict[str, str]], in_flight: int, out: Path)
             await asyncio.gather(*[one(model, row) for model in MODELS for row in rows])
 
 
-def run_floor(url: str, rows: list[dict[str, str]], in_flight: int, folder: Path) -> tuple[float, float]:
+def run_floor(
+    url: str, rows: list[dict[str, str]], in_flight: int, folder: Path
+) -> tuple[float, float]:
     began, cpu = time.perf_counter(), time.process_time()
     uvloop.run(floor(url, rows, in_flight, folder / "floor.jsonl"))
     return time.perf_counter() - began, time.process_time() - cpu
@@ -112,6 +114,17 @@ def run_ours(folder: Path, rows: list[dict[str, str]], workers: int) -> dict[str
     return {"wall": wall, "cpu": cpu, "rss": rss, "job": job, "workers": workers}
 
 
+def report(cells: int, wall: float, cpu: float, ours: dict[str, object]) -> None:
+    job, total = ours["job"], sum(ours["cpu"].values())
+    print(f"floor: {wall:6.2f} s wall  {cpu:6.2f} s CPU  {cpu / cells * 1e3:.3f} ms a call")
+    print(
+        f"ours:  {ours['wall']:6.2f} s wall  {total:6.2f} s CPU  {total / cells * 1e3:.3f} ms"
+        f" a call  = {ours['wall'] / wall:.2f} x wall, {total / cpu:.2f} x CPU"
+    )
+    print(f"       {cells / ours['wall']:.0f} cells/s  CPU {ours['cpu']}  RSS {ours['rss']} MB")
+    print(f"       {job['state']}, {job['counts']['ok']} ok of {cells}, {job['calls']} calls")
+
+
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--rows", type=int, default=2000)
@@ -123,9 +136,9 @@ def main() -> None:
     rows = questions(given.rows)
     cells = 2 * given.rows
     port = 9765
-    upstream = subprocess.Popen(
-        [sys.executable, HERE / "upstream.py", "--port", str(port), "--latency-ms", str(given.latency_ms)]
-    )
+    latency = str(given.latency_ms)
+    command = [sys.executable, HERE / "upstream.py", "--port", str(port), "--latency-ms", latency]
+    upstream = subprocess.Popen(command)
     folder = Path(tempfile.mkdtemp(prefix="hk-bench-", dir="/tmp"))
     url = f"http://127.0.0.1:{port}"
     gateway_file(folder, url, given.in_flight // 2 // given.workers)
@@ -138,15 +151,8 @@ def main() -> None:
         )  # fmt: skip
         for _ in range(given.runs):
             wall, cpu = run_floor(url, rows, given.in_flight, folder)
-            print(f"floor: {wall:6.2f} s wall  {cpu:6.2f} s CPU  {cpu / cells * 1e3:.3f} ms a call")
             ours = run_ours(folder, rows, given.workers)
-            job, total = ours["job"], sum(ours["cpu"].values())
-            print(
-                f"ours:  {ours['wall']:6.2f} s wall  {total:6.2f} s CPU  {total / cells * 1e3:.3f} ms"
-                f" a call  = {ours['wall'] / wall:.2f} x wall, {total / cpu:.2f} x CPU"
-                f"  {cells / ours['wall']:.0f} cells/s\n       CPU {ours['cpu']}\n       RSS {ours['rss']} MB"
-                f"\n       {job['state']}, {job['counts']['ok']} ok of {cells}, {job['calls']} calls"
-            )
+            report(cells, wall, cpu, ours)
     finally:
         subprocess.run([HIKAKU, "down"], cwd=folder, env=environment, check=False)
         upstream.terminate()

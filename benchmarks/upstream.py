@@ -16,7 +16,7 @@ from collections import Counter
 import uvloop
 
 answers: Counter[bytes] = Counter()
-calls = 0
+calls: Counter[str] = Counter()
 
 
 def answer(question: str) -> str:
@@ -48,16 +48,17 @@ class Upstream(asyncio.Protocol):
             self.route(head, body)
 
     def route(self, head, body):
-        global calls
         if head.startswith(b"GET /stats"):
             repeated = sum(n - 1 for n in answers.values())
-            self.send({"calls": calls, "answers": answers.total(), "answered_again": repeated})
+            self.send(
+                {"calls": calls["all"], "answers": answers.total(), "answered_again": repeated}
+            )
         elif head.startswith(b"POST /reset"):
-            calls = 0
+            calls.clear()
             answers.clear()
             self.send({})
         else:
-            calls += 1
+            calls["all"] += 1
             if self.latency:
                 asyncio.get_running_loop().call_later(self.latency, self.complete, body)
             else:

@@ -25,7 +25,7 @@ def pick(route: TrafficRoute, random: Random, sticky: object = None) -> str:
     return random.choices(names, weights)[0]
 
 
-def _affinity(route: str, sticky: str, name: str, weight: float) -> float:
+def _affinity(route: str, sticky: object, name: str, weight: float) -> float:
     """How near a key is to a destination; a changed weight moves no more keys than it must.
 
     Source: weighted rendezvous hashing, Schindelhauer and Schomaker 2005.
