@@ -39,6 +39,9 @@ class SlowModel:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
+                if head.startswith(b"GET"):  # It has no health to show.
+                    writer.write(b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n")
+                    continue
                 length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
                 body = msgspec.json.decode(await reader.readexactly(length))
                 self.running += 1
