@@ -81,7 +81,7 @@ class Client:
         """Start a batch evaluation: every row, through the prompt, to every endpoint, scored.
 
         Args:
-            rows: More than 10,000 go up as a dataset first, streamed.
+            rows: More than 10,000, or more than 4 MiB, go up as a dataset first, streamed.
             prompt: A template with `{{variables}}`, a list of messages, or a stored prompt.
             endpoints: Names, or `{"name": ..., "params": {...}}`.
             params: Sampling parameters for all of them, such as `{"temperature": 0}`.

@@ -56,15 +56,29 @@ class Gate:
         )
 
     def violations(self, answer: ComparisonAnswer) -> Iterator[str]:
-        """Name each column that does not hold it; a value that is not known does not hold."""
-        baseline = (answer["baseline"]["job"], answer["baseline"]["endpoint"])
-        for column in answer["columns"]:
-            if self.kind == "delta" and (column["job"], column["endpoint"]) == baseline:
-                continue
+        """Name each column that does not hold it; a value that is not known does not hold.
+
+        Without a column that it is about, it does not hold either: nothing was shown.
+        """
+        columns = self._columns(answer)
+        if not columns:
+            yield f"gate {self.text} does not hold: nothing to compare with"
+        for column in columns:
             value = self._value(column)
             if value is None or not self.holds(value, self.limit):
                 shown = "is not known" if value is None else f"is {value:.3f}"
                 yield f"gate {self.text} does not hold: {column['endpoint']} {shown}"
+
+    def _columns(self, answer: ComparisonAnswer) -> list[Column]:
+        """The columns it is about; the baseline has no difference to itself."""
+        if self.kind == "score":
+            return answer["columns"]
+        baseline = (answer["baseline"]["job"], answer["baseline"]["endpoint"])
+        return [
+            column
+            for column in answer["columns"]
+            if (column["job"], column["endpoint"]) != baseline
+        ]
 
     def _value(self, column: Column) -> float | None:
         if self.kind == "score":

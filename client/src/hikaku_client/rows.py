@@ -1,8 +1,8 @@
 """Rows on their way up: from lists, frames and files to JSON, a few at a time."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from math import isnan
 from numbers import Real
 from pathlib import Path
@@ -14,6 +14,9 @@ from hikaku_client.wire import Json
 
 MAX_INLINE_ROWS = 10_000
 """Rows that travel in the body of a job; more go up as a dataset."""
+
+MAX_INLINE_BYTES = 4 << 20
+"""Their size, written as JSON: well below the bodies that a server takes."""
 
 _CHUNK = 1 << 16
 _TYPES = {
@@ -79,24 +82,32 @@ def as_json(rows: Rows) -> Iterator[dict[str, Json]]:
     A frame's missing values (NaN, NaT, NA) become null and its numbers plain numbers.
 
     Raises:
-        InvalidRequest: A row is not a mapping, or holds a value that is no JSON.
+        InvalidRequest: A row is not a mapping, holds a value that is no JSON, or has two columns
+            of one name.
     """
     for number, row in enumerate(_mappings(rows), start=1):
         if not isinstance(row, Mapping):
             raise InvalidRequest(f"row {number} is a {type(row).__name__}, not a mapping")
-        yield {str(name): _plain(value, f"row {number}, {name!r}") for name, value in row.items()}
+        place = f"row {number}"
+        made = {str(name): _plain(value, f"{place}, {name!r}") for name, value in row.items()}
+        yield _whole(made, row, place)
 
 
 def head(rows: Iterator[Row]) -> tuple[list[Row], Iterator[Row] | None]:
     """Take the rows if they fit into a job's body.
 
     Returns:
-        All rows and None, or none and an iterator over all of them when they are too many.
+        All rows and None, or none and an iterator over all of them when they are too many or
+        too large.
     """
-    first = list(islice(rows, MAX_INLINE_ROWS + 1))
-    if len(first) <= MAX_INLINE_ROWS:
-        return first, None
-    return [], chain(first, rows)
+    first: list[Row] = []
+    size = 0
+    for row in rows:
+        first.append(row)
+        size += len(encode(row))
+        if len(first) > MAX_INLINE_ROWS or size > MAX_INLINE_BYTES:
+            return [], chain(first, rows)
+    return first, None
 
 
 def lines(rows: Iterable[dict[str, Json]]) -> Iterator[bytes]:
@@ -139,14 +150,38 @@ def _mappings(rows: Rows) -> Iterable[Mapping[str, object]]:
     if isinstance(rows, PandasLike):
         return _pandas_rows(rows)
     if isinstance(rows, ArrowLike):
+        _distinct(getattr(rows, "column_names", ()), "the table")
         return rows.to_pylist()
     return rows
 
 
 def _pandas_rows(frame: PandasLike) -> Iterator[dict[str, object]]:
-    names = [str(name) for name in frame.columns]
+    names = _distinct(frame.columns, "the frame")
     for values in frame.itertuples(index=False, name=None):
         yield dict(zip(names, values, strict=True))
+
+
+def _distinct(names: Iterable[object], place: str) -> list[str]:
+    """Names as JSON writes them, where 1 and "1" are one.
+
+    Raises:
+        InvalidRequest: Two are the same, and one value of each row would be lost.
+    """
+    written: dict[str, object] = {}
+    for name in names:
+        text = str(name)
+        if text in written:
+            both = f"{written[text]!r} and {name!r}"
+            raise InvalidRequest(f"{place} has the name {text!r} twice ({both}); rename one")
+        written[text] = name
+    return list(written)
+
+
+def _whole(made: Row, source: Collection[object], place: str) -> Row:
+    """What was made of a mapping, unless names that are one as text lost a value of it."""
+    if len(made) < len(source):
+        _distinct(source, place)
+    return made
 
 
 def _plain(value: object, place: str) -> Json:
@@ -156,7 +191,8 @@ def _plain(value: object, place: str) -> Json:
         case float():
             return None if isnan(value) else value
         case Mapping():
-            return {str(name): _plain(item, place) for name, item in value.items()}
+            made = {str(name): _plain(item, place) for name, item in value.items()}
+            return _whole(made, value, place)
         case list() | tuple():
             return [_plain(item, place) for item in value]
         case _:

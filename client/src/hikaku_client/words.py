@@ -34,6 +34,8 @@ class Words:
     latency: str
     tokens_in_out: str
     cost: str
+    cost_at_least: str
+    cost_unknown: str
     mean: str
     scored: str
     difference: str
@@ -116,6 +118,8 @@ ENGLISH = Words(
     latency="latency p50 / p95",
     tokens_in_out="tokens in / out",
     cost="cost (USD)",
+    cost_at_least="at least {amount} USD; {calls} calls of unknown cost",
+    cost_unknown="{amount} ({calls} calls of unknown cost)",
     mean="mean [{confidence}]",
     scored="scored",
     difference="against baseline [{confidence}]",
@@ -212,6 +216,8 @@ JAPANESE = Words(
     latency="応答時間 p50 / p95",
     tokens_in_out="トークン 入 / 出",
     cost="費用 (USD)",
+    cost_at_least="{amount} USD 以上、費用不明の呼び出し {calls} 回",
+    cost_unknown="{amount} (費用不明の呼び出し {calls} 回)",
     mean="平均 [{confidence}]",
     scored="採点",
     difference="基準との差 [{confidence}]",

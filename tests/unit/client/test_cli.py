@@ -125,6 +125,56 @@ def test_a_gate_ends_with_100(server, hikaku, spec):
     assert "smollm2-135m-instruct is 0.217" in result.stderr
 
 
+@pytest.mark.parametrize(
+    "option",
+    [("--gate", "score.contains>=0.4"), ("--max-error-rate", "0"), ("--timeout", "3")],
+)
+def test_what_only_the_end_tells_is_refused_where_nobody_waits_for_it(server, hikaku, spec, option):
+    result = hikaku("run", spec, *option)
+    assert result.exit_code == 2
+    assert f"{option[0]}: only the end of the job tells; add --wait or --watch" in result.stderr
+    assert server.requests == []
+
+
+def test_a_gate_on_a_difference_ends_with_100_where_nothing_was_compared(server, hikaku, spec):
+    ends(server, job()).on("GET /comparisons", comparison(columns=comparison()["columns"][:1]))
+    result = hikaku("run", spec, "--wait", "--gate", "delta.contains>=0")
+    assert result.exit_code == 100
+    assert "gate delta.contains>=0 does not hold: nothing to compare with" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("known", "language", "line"),
+    [
+        (("0.0120", 0), "en", "cost (USD)   0.012"),
+        (("0.0120", 1_200), "en", "cost (USD)   at least 0.012 USD; 1,200 calls of unknown cost"),
+        (("0.0120", 3), "ja", "費用 (USD)        0.012 USD 以上、費用不明の呼び出し 3 回"),
+        ((None, 3), "en", "cost (USD)   – (3 calls of unknown cost)"),
+        ((None, 3), "ja", "費用 (USD)        – (費用不明の呼び出し 3 回)"),
+    ],
+)
+def test_a_cost_that_is_known_in_part_says_so(server, hikaku, known, language, line):
+    cost, unknown = known
+    server.on(f"GET /jobs/{JOB}", job(cost_usd=cost, cost_unknown_calls=unknown))
+    shown = hikaku("show", JOB, "--lang", language).stdout
+    told = [" ".join(part.split()) for part in shown.splitlines()]
+    assert " ".join(line.split()) in told
+
+
+@pytest.mark.parametrize(
+    ("tokens", "line"),
+    [
+        ({"input": 2400, "output": 0}, "2,400 / 0"),
+        ({"input": 2400, "output": None}, "2,400 / –"),
+        ({"input": None, "output": None}, "– / –"),
+    ],
+)
+def test_tokens_that_nobody_reported_are_not_shown_as_none_or_zero(server, hikaku, tokens, line):
+    server.on(f"GET /jobs/{JOB}", job(tokens=tokens))
+    told = [" ".join(part.split()) for part in hikaku("show", JOB).stdout.splitlines()]
+    assert f"tokens in / out {line}" in told
+
+
 def test_ctrl_c_detaches_with_130_and_stops_nothing(server, hikaku):
     def interrupt(_):
         raise KeyboardInterrupt

@@ -30,6 +30,14 @@ def test_a_value_that_is_not_known_holds_no_gate():
     assert told.endswith("smollm2-135m-instruct is not known")
 
 
+def test_a_difference_with_nothing_to_compare_holds_no_gate():
+    answer = comparison()
+    del answer["columns"][1]
+    (told,) = Gate.parse("delta.contains>=-1").violations(answer)
+    assert told == "gate delta.contains>=-1 does not hold: nothing to compare with"
+    assert list(Gate.parse("score.contains>=0").violations(answer)) == []
+
+
 @pytest.mark.parametrize("gate", ["", "score.x", "score.x>=", "latency.x<3", "score.x>=1.2.3"])
 def test_what_is_no_gate_is_refused(gate):
     with pytest.raises(InvalidRequest, match="cannot read the gate"):

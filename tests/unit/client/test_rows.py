@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hikaku_client.errors import InvalidRequest
-from hikaku_client.rows import MAX_INLINE_ROWS, as_json, file_type, head, lines
+from hikaku_client.rows import MAX_INLINE_BYTES, MAX_INLINE_ROWS, as_json, file_type, head, lines
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,6 +74,39 @@ def test_a_row_that_is_no_mapping_is_named():
         list(as_json(["q"]))  # type: ignore[list-item]
 
 
+@pytest.mark.parametrize("names", [["a", "q", "q"], ["a", 1, "1"]])
+def test_columns_of_one_name_are_refused_before_one_is_lost(names):
+    frame = pd.DataFrame([[0, 1, 2]], columns=pd.Index(names, dtype=object))
+    fault = f"the frame has the name {str(names[1])!r} twice"
+    with pytest.raises(InvalidRequest, match=fault):
+        list(as_json(frame))
+    with pytest.raises(InvalidRequest, match=fault):
+        list(as_json(frame.head(0)))
+
+
+def test_an_arrow_table_with_two_columns_of_one_name_is_refused():
+    class Arrow:
+        column_names = ("q", "q")
+
+        def to_pylist(self):
+            return [{"q": 2}]
+
+    with pytest.raises(InvalidRequest, match="the table has the name 'q' twice"):
+        list(as_json(Arrow()))
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ({1: "a", "1": "b"}, r"row 2 has the name '1' twice \(1 and '1'\)"),
+        ({"q": [{1: "a", "1": "b"}]}, "row 2, 'q' has the name '1' twice"),
+    ],
+)
+def test_names_that_are_one_as_text_are_refused_in_a_row(row, fault):
+    with pytest.raises(InvalidRequest, match=fault):
+        list(as_json([{"q": 1}, row]))
+
+
 def test_the_largest_job_that_fits_travels_inline():
     rows, many = head(iter(repeat({"q": 1}, MAX_INLINE_ROWS)))
     assert (len(rows), many) == (MAX_INLINE_ROWS, None)
@@ -84,6 +117,27 @@ def test_one_row_more_goes_another_way_and_none_is_lost():
     assert rows == []
     assert many is not None
     assert [row["q"] for row in many] == list(range(MAX_INLINE_ROWS + 5))
+
+
+def test_few_rows_that_are_large_go_another_way_and_none_is_lost():
+    taken = []
+
+    def source():
+        for i in range(50):
+            taken.append(i)
+            yield {"q": "あ" * (MAX_INLINE_BYTES // 30)}
+
+    rows, many = head(source())
+    assert rows == []
+    assert len(taken) == 10
+    assert many is not None
+    assert len(list(many)) == len(taken) == 50
+
+
+def test_rows_of_just_the_largest_size_travel_inline():
+    frame = len('{"q":""}')
+    assert head(iter([{"q": "x" * (MAX_INLINE_BYTES - frame)}]))[1] is None
+    assert head(iter([{"q": "x" * (MAX_INLINE_BYTES - frame + 1)}]))[1] is not None
 
 
 def test_lines_come_in_pieces_as_rows_are_taken():

@@ -103,8 +103,20 @@ def _facts(app: App, job: Job) -> Table:
     scorers = ", ".join(scorer["name"] for scorer in answer.get("scorers", []))
     grid.add_row(words.scorers, text.visible(scorers) or text.UNKNOWN)
     grid.add_row(words.repeats, str(answer.get("repeats", 1)))
-    grid.add_row(words.cost, text.money(answer.get("cost_usd")))
+    grid.add_row(words.cost, _cost(app, job))
+    if tokens := answer.get("tokens"):
+        both = f"{text.count(tokens['input'])} / {text.count(tokens['output'])}"
+        grid.add_row(words.tokens_in_out, both)
     return grid
+
+
+def _cost(app: App, job: Job) -> str:
+    """What is known of the cost, and whether it is all of it."""
+    cost, unknown = job.answer.get("cost_usd"), job.answer.get("cost_unknown_calls", 0)
+    if not unknown:
+        return text.money(cost)
+    line = app.words.cost_unknown if cost is None else app.words.cost_at_least
+    return line.format(amount=text.money(cost), calls=text.count(unknown))
 
 
 @click.command()

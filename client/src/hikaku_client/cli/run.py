@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
+from click.core import ParameterSource
 
 from hikaku_client import spec as spec_files
 from hikaku_client import text
@@ -17,6 +18,12 @@ from hikaku_client.jobs import Job
 from hikaku_client.wire import Json
 
 Function = TypeVar("Function", bound=Callable[..., object])
+
+_ABOUT_THE_END = {
+    "gates": "--gate",
+    "max_error_rate": "--max-error-rate",
+    "timeout": "--timeout",
+}
 
 
 def ending_options(function: Function) -> Function:
@@ -57,6 +64,8 @@ Exit codes:
   1    something broke               6    --timeout is over; the job goes on
   2    the spec or request is wrong  100  a --gate does not hold
   3    not allowed                   130  detached with Ctrl-C; the job goes on
+
+--max-error-rate, --gate and --timeout are about the end, so they need --wait or --watch.
 """
 
 
@@ -84,6 +93,8 @@ def run(
     as_json: bool,
 ) -> None:
     """Start the job that SPEC describes."""
+    if not (wait or watch):
+        _refuse_terms()
     changes: dict[str, Json] = {}
     if name is not None:
         changes["name"] = name
@@ -137,6 +148,24 @@ def load(app: App, path: Path) -> tuple[spec_files.SpecFile, dict[str, Json]]:
 def say_uploaded(app: App, dataset: dict[str, object]) -> None:
     """Say what an upload became."""
     app.say(app.words.uploaded.format(**dataset))
+
+
+def _refuse_terms() -> None:
+    """Refuse what only the end could tell, before a job starts that nobody waits for.
+
+    Raises:
+        click.UsageError: An option about the end is on the command line.
+    """
+    source = click.get_current_context().get_parameter_source
+    given = [
+        option
+        for name, option in _ABOUT_THE_END.items()
+        if source(name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(
+            f"{', '.join(given)}: only the end of the job tells; add --wait or --watch"
+        )
 
 
 def _submit(app: App, path: Path, changes: dict[str, Json]) -> Job:
