@@ -37,10 +37,10 @@ class Counts(Out):
 
 
 class Tokens(Out):
-    """Tokens that providers reported."""
+    """Tokens that providers reported; null when none did."""
 
-    input: int
-    output: int
+    input: int | None
+    output: int | None
 
 
 class JobEndpoint(Out):
@@ -188,8 +188,9 @@ def _job_out(job: Job, progress: Progress, tracked: JobTracking, now: datetime) 
         cost_usd=_cost(progress),
         cost_unknown_calls=sum(part.cost_unknown_calls for part in parts),
         tokens=Tokens(
-            input=sum(part.input_tokens for part in parts),
-            output=sum(part.output_tokens for part in parts),
+            # No provider answers in no tokens: a sum of none means that nobody reported any.
+            input=sum(part.input_tokens for part in parts) or None,
+            output=sum(part.output_tokens for part in parts) or None,
         ),
         endpoints=[
             _endpoint(endpoint, progress.endpoints.get(number), per_endpoint)

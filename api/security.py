@@ -138,13 +138,20 @@ def _check_site(connection: HTTPConnection) -> None:
         return
     headers = connection.headers
     origin = headers.get("origin")
-    is_own = origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    is_own = origin is None or _site_of(origin) == headers.get("host", "").lower()
     if not is_own or headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
         raise RequestRefusedError(
             status=HTTPStatus.FORBIDDEN,
             code="cross_site",
             detail="a page of another site may not change anything here",
         )
+
+
+def _site_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _check_key(connection: HTTPConnection, key: str) -> None:

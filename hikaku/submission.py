@@ -73,6 +73,7 @@ def submit(
     baseline = _baseline(spec.baseline, chosen)
     revision = _rows(session, spec)
     _check_variables(prompt, scorers, revision)
+    _check_size(revision.n_rows, len(chosen), spec.repeats)
     shards = plan(revision.n_rows, len(chosen), spec.repeats, slots=slots)
     snapshot = Snapshot(
         prompt=prompt,
@@ -259,6 +260,14 @@ def _check_variables(
     ]
     if faults:
         raise InvalidInput("the rows do not fit the job", faults=faults)
+
+
+def _check_size(n_rows: int, n_endpoints: int, repeats: int) -> None:
+    n_cells = n_rows * n_endpoints * repeats
+    if n_cells > MAX_CELLS:
+        grid = f"{n_rows:,} rows x {n_endpoints} endpoints x {repeats} repeats"
+        message = f"{grid} are {n_cells:,} cells; a job has at most {MAX_CELLS:,}: split it"
+        raise InvalidInput(message, faults=[Fault(pointer="/repeats", message=message)])
 
 
 def _unknown(pointer: str, message: str) -> UnknownName:

@@ -87,10 +87,20 @@ Writer = Callable[[Iterator[CellOut]], Iterator[bytes]]
 
 
 def _export(context: Context, job_id: str, snapshot: Snapshot, write: Writer) -> Generator[bytes]:
-    with context.sessions() as session:
-        job = jobs.get(session, job_id)
-        cells = (cell_out(cell, snapshot) for cell in results.stream(session, job))
-        yield from joined(write(cells))
+    yield from joined(write(_cells(context, job_id, snapshot)))
+
+
+def _cells(context: Context, job_id: str, snapshot: Snapshot) -> Iterator[CellOut]:
+    """Read page by page, each in a transaction of its own: a slow reader holds no connection."""
+    after: results.CellKey | None = None
+    while True:
+        with context.sessions() as session:
+            job = jobs.get(session, job_id)
+            page = results.cells(session, job, after=after, limit=results.PAGE)
+        if not page:
+            return
+        yield from (cell_out(cell, snapshot) for cell in page)
+        after = page[-1].key
 
 
 def _lines(cells: Iterator[CellOut]) -> Iterator[bytes]:

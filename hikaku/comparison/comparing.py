@@ -155,8 +155,8 @@ def _difference(base: Scores, other: Scores, match: Match, confidence: float) ->
     return ScoreDifference(
         pairs=estimate.n,
         difference=estimate.difference,
-        low=estimate.low,
-        high=estimate.high,
+        low=_within(estimate.low, -1.0),
+        high=_within(estimate.high, -1.0),
         p_value=estimate.p_value,
         method=estimate.method,
         wins=estimate.wins,
@@ -205,7 +205,12 @@ def _summary(column: ColumnScores, name: str, confidence: float) -> ScoreSummary
         cells=scores.n_scored,
         coverage=column.coverage(name),
         mean=estimate.value,
-        low=estimate.low,
-        high=estimate.high,
+        low=_within(estimate.low, 0.0),
+        high=_within(estimate.high, 0.0),
         method=estimate.method,
     )
+
+
+def _within(limit: float | None, lowest: float) -> float | None:
+    """Cut a limit of Student's interval at what scores in [0, 1] can reach."""
+    return None if limit is None else min(1.0, max(lowest, limit))

@@ -23,7 +23,8 @@ from hikaku.scoring.verdicts import (
 
 # Possessive throughout: a completion made of digits and commas must not cost quadratic time.
 _NUMBER = re.compile(
-    r"(?P<sign>(?<![\w.)\]])[-+])?"  # a minus after a word or a digit is a hyphen: 3-5, gpt-4
+    # A minus after a word or a digit is a hyphen: 3-5, gpt-4. Japanese puts no blank before it.
+    r"(?P<sign>(?<![.)\]])(?<![^\W\u3040-\u30ff\u3400-\u9fff])[-+])?"
     r"[$¥€£]?"
     r"(?P<digits>\d++(?:,\d++)*+(?:\.\d++)?|\.\d++)"
     r"(?P<exponent>[eE][-+]?\d{1,3}(?!\w))?"

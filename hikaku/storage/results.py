@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from hikaku.jobs import Outcome
 from hikaku.storage.tables import CellResult, DatasetRow, Job, Score
 
-PAGE = 1_000
+PAGE = 250
 """Cells read at once when a whole job is streamed."""
 
 

@@ -4,6 +4,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select, text
 
+from hikaku.errors import InvalidInput
 from hikaku.ids import new_uuid
 from hikaku.jobs import AttemptOutcome, CellCalls, JobState, Outcome
 from hikaku.storage import jobs, recording, results, shards
@@ -48,6 +49,15 @@ def tables_agree(sessions, job_id):
     assert {o: n for o in Outcome if (n := progress.count(o))} == counted
     assert sum(endpoint.calls for endpoint in progress.endpoints.values()) == calls
     return progress
+
+
+def test_a_job_that_is_too_large_is_refused_before_anything_is_planned(sessions, monkeypatch):
+    monkeypatch.setattr("hikaku.submission.MAX_CELLS", 7)
+    store(sessions, spec(repeats=1))
+    with pytest.raises(InvalidInput, match="2 rows x 2 endpoints x 2 repeats are 8 cells"):
+        store(sessions, spec(repeats=2))
+    with sessions() as session:
+        assert len(jobs.listing(session)) == 1
 
 
 def test_a_batch_is_recorded_with_its_attempts_scores_and_counters(sessions, submitted):

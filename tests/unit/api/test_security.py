@@ -169,6 +169,11 @@ def test_a_page_of_another_site_changes_nothing(client, sent, method, path):
     assert (answer.status_code, answer.json()["code"]) == (403, "cross_site")
 
 
+def test_an_origin_that_is_no_address_is_another_site(client):
+    answer = client.post("/api/v1/jobs", headers={"origin": "http://["}, content=b"{}")
+    assert (answer.status_code, answer.json()["code"]) == (403, "cross_site")
+
+
 def test_our_own_page_may(client):
     sent = {"origin": "http://127.0.0.1:8420", "sec-fetch-site": "same-origin"}
     answer = client.post("/api/v1/chat", headers=sent, json={"endpoint": "echo", "template": "hi"})

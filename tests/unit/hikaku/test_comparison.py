@@ -244,3 +244,11 @@ def test_large_jobs_are_compared_quickly():
     versus = compare([large("a", 0), large("b", 1)]).columns[1].versus_baseline
     assert versus is not None
     assert versus["s"].pairs == 300_000
+
+
+def test_no_limit_lies_where_no_score_can():
+    summary = compare([column("a", [1, 1, 1, 0.5])]).columns[0].scores["exact_match"]
+    assert (summary.mean, summary.high) == (0.875, 1.0)
+    versus = compare([column("a", [0, 0, 0, 0.4]), column("b", [1, 1, 1, 1])]).columns[1]
+    assert versus.versus_baseline is not None
+    assert versus.versus_baseline["exact_match"].high == 1.0
