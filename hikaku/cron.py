@@ -49,12 +49,16 @@ def fires_between(cron: str, time_zone: str, first: datetime, until: datetime) -
 def _fires(cron: str, time_zone: str, after: datetime) -> Iterator[datetime]:
     line = croniter(cron, after.astimezone(ZoneInfo(time_zone)))
     last = after.astimezone(UTC)
+    is_hourly = cron.split()[1].startswith("*")
     while True:
         try:
-            fire: datetime = line.get_next(datetime).astimezone(UTC)
+            local: datetime = line.get_next(datetime)
         except CroniterBadDateError:
             return
-        if fire > last:  # the hour that a change of clocks repeats fires once
+        # An hour that a change of clocks repeats: 01:30 has been, every 20 minutes goes on.
+        is_repetition = local.fold == 1 and not is_hourly
+        fire = local.astimezone(UTC)
+        if fire > last and not is_repetition:
             last = fire
             yield fire
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -211,3 +211,39 @@ class CellRecord:
     """Content address of what determines the completion; None if it is not to be reused."""
     attempts: tuple[Attempt, ...] = ()
     scores: tuple[CellScore, ...] = ()
+
+
+LONGEST_REMARK = 2_000
+"""Characters of an error or a remark that are kept."""
+
+
+def failure(
+    address: CellAddress, outcome: Outcome, error: str, *, attempts: tuple[Attempt, ...] = ()
+) -> CellRecord:
+    """Make the record of a cell without a completion."""
+    return CellRecord(
+        address=address,
+        outcome=outcome,
+        recorded_at=datetime.now(UTC),
+        error=kept(error),
+        attempts=attempts,
+    )
+
+
+def is_text(text: str) -> bool:
+    """Tell whether Postgres can keep a text: U+0000 and lone surrogates are not text."""
+    if "\x00" in text:
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def kept(remark: str | None) -> str | None:
+    """Make a remark of somebody else fit to be kept: storable, and not too long."""
+    if remark is None or (is_text(remark) and len(remark) <= LONGEST_REMARK):
+        return remark
+    whole = remark.encode(errors="backslashreplace").decode().replace("\x00", "\\x00")
+    return whole[:LONGEST_REMARK]

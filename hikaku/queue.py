@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from celery import Celery
 from kombu import Queue as Lane
-from kombu.exceptions import OperationalError
+from kombu.exceptions import KombuError
 
 from hikaku.jobs import Hint
 
@@ -96,7 +96,7 @@ class Queue:
             with self._app.producer_or_acquire() as producer, producer.batch(500):
                 for hint in hints:
                     self._send(RUN_SHARD, hint.shard_id, _lane(hint.priority), producer)
-        except (OperationalError, OSError) as error:
+        except (KombuError, OSError) as error:
             log.warning("hints not published; the sweep will", extra={"error": repr(error)})
 
     def put_tracking(self, job_id: str) -> None:
@@ -104,7 +104,7 @@ class Queue:
         try:
             with self._app.producer_or_acquire() as producer:
                 self._send(TRACK_JOB, job_id, MAINTENANCE, producer)
-        except (OperationalError, OSError) as error:
+        except (KombuError, OSError) as error:
             log.warning("hint not published; the sweep will", extra={"error": repr(error)})
 
     def depth(self) -> int:
@@ -121,7 +121,7 @@ class Queue:
                     for lane in LANES
                     if lane.name != MAINTENANCE
                 )
-            except (*connection.connection_errors, *connection.channel_errors) as error:
+            except (KombuError, *connection.connection_errors, *connection.channel_errors) as error:
                 raise ConnectionError(str(error)) from error
 
     def _send(self, task: str, argument: object, lane: str, producer: object) -> None:

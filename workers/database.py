@@ -71,5 +71,6 @@ def is_passing(error: Exception) -> bool:
     state = getattr(cause, "sqlstate", None)
     if state is None:  # no server answered
         return isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError)
-    # 08 connection, 40 rolled back, 53 resources, 57 shutting down
-    return state[:2] in {"08", "40", "53", "57"}
+    # 08 connection, 40 rolled back, 53 resources, 57 shutting down; then: read only during a
+    # failover, idle too long, lock not to be had, internal
+    return state[:2] in {"08", "40", "53", "57"} or state in {"25006", "25P03", "55P03", "XX000"}

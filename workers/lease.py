@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -46,6 +47,8 @@ class Lease:
         self._good_until = float("-inf")
         self._claims: dict[int, Claim] = {}
         self._cancelled: set[int] = set()
+        self._strange: set[tuple[int, int]] = set()
+        """(shard, epoch) that Postgres calls ours and that we do not know of."""
         self._renewed = asyncio.Event()
         self._draining = False
 
@@ -123,8 +126,11 @@ class Lease:
     async def _renew(self) -> bool:
         asked_at = _now()
         known = dict(self._claims)
+        strange = self._strange
         try:
             held = await self._database.run(self._transaction)
+            self._strange = self._unknown(held)
+            await self._return(strange & self._strange)
         except DATABASE_ERRORS as error:
             log.warning("lease not renewed", extra={"error": repr(error)[:300]})
             return False
@@ -132,6 +138,25 @@ class Lease:
         self._compare(known, held)
         self._renewed.set()
         return True
+
+    def _unknown(self, held: list[Held]) -> set[tuple[int, int]]:
+        return {
+            (one.shard_id, one.epoch)
+            for one in held
+            if (claim := self._claims.get(one.shard_id)) is None or claim.epoch != one.epoch
+        }
+
+    async def _return(self, strange: set[tuple[int, int]]) -> None:
+        """Hand back what was claimed and never learnt of: the answer of the claim was lost.
+
+        Seen twice: a claim that is being made at this moment is strange for one heartbeat.
+        """
+        for shard_id, epoch in strange:
+            log.warning("handed back an unknown shard", extra={"shard": shard_id, "epoch": epoch})
+            await self._database.run(partial(self._disown, shard_id, epoch))
+
+    def _disown(self, shard_id: int, epoch: int, session: Session) -> None:
+        shards.disown(session, shard_id, epoch, self.worker)
 
     def _transaction(self, session: Session) -> list[Held]:
         shards.join(

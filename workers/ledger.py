@@ -8,13 +8,23 @@ from decimal import Decimal
 from gateway.errors import GatewayError
 from gateway.errors import Outcome as GatewayOutcome
 from gateway.types import AttemptReport, Completion, Usage
-from hikaku.jobs import Attempt, AttemptOutcome, CellAddress, CellCalls, CellRecord, Outcome
+from hikaku.jobs import (
+    Attempt,
+    AttemptOutcome,
+    CellAddress,
+    CellCalls,
+    CellRecord,
+    CellScore,
+    Outcome,
+    failure,
+    is_text,
+    kept,
+)
 from hikaku.specs import EndpointIdentity
 from workers.recorder import Recorder
 
 _MILLION = Decimal(1_000_000)
-_LONGEST_ERROR = 2_000
-"""Characters of a provider's error that are kept."""
+_MOST_TOKENS = 2**31 - 1
 
 
 class Ledger:
@@ -52,9 +62,9 @@ class Ledger:
             started_at=attempt.started_at,
             latency_ms=_milliseconds(attempt.latency),
             status=attempt.status,
-            error=_kept(attempt.error),
-            input_tokens=attempt.usage.input_tokens,
-            output_tokens=attempt.usage.output_tokens,
+            error=kept(attempt.error),
+            input_tokens=_counted(attempt.usage.input_tokens),
+            output_tokens=_counted(attempt.usage.output_tokens),
             cost_usd=price(self._endpoint, attempt.usage),
         )
         self._attempts.append(ended)
@@ -68,9 +78,9 @@ class Ledger:
             outcome=_outcome(completion),
             recorded_at=datetime.now(UTC),
             completion=completion.text,
-            finish_reason=completion.finish_reason,
-            input_tokens=completion.usage.input_tokens,
-            output_tokens=completion.usage.output_tokens,
+            finish_reason=kept(completion.finish_reason),
+            input_tokens=_counted(completion.usage.input_tokens),
+            output_tokens=_counted(completion.usage.output_tokens),
             latency_ms=_milliseconds(completion.latency),
             cost_usd=price(self._endpoint, completion.usage),
             attempts=tuple(self._attempts),
@@ -78,12 +88,9 @@ class Ledger:
 
     def failed(self, error: GatewayError) -> CellRecord:
         """Make the record of a cell that was not answered, after all retries."""
-        return failure(
-            self._address,
-            Outcome(error.outcome),
-            f"{type(error).__name__}: {error.message}",
-            attempts=tuple(self._attempts),
-        )
+        said = f"{type(error).__name__}: {error.message}"
+        attempts = tuple(self._attempts)
+        return failure(self._address, Outcome(error.outcome), said, attempts=attempts)
 
     async def abandon(self) -> None:
         """Hand over the calls of a cell that is left to another worker."""
@@ -95,26 +102,13 @@ class Ledger:
         self._recorder.called(CellCalls(address=self._address, attempts=(attempt,)))
 
 
-def failure(
-    address: CellAddress, outcome: Outcome, error: str, *, attempts: tuple[Attempt, ...] = ()
-) -> CellRecord:
-    """Make the record of a cell without a completion."""
-    return CellRecord(
-        address=address,
-        outcome=outcome,
-        recorded_at=datetime.now(UTC),
-        error=_kept(error),
-        attempts=attempts,
-    )
-
-
 def keepable(record: CellRecord) -> CellRecord:
     """Turn a completion that Postgres cannot keep into a failure that says so.
 
     U+0000 and lone surrogates are the only text that is refused; both are a provider's mistake.
     """
     text = record.completion
-    if text is None or _is_keepable(text):
+    if text is None or is_text(text):
         return record
     return replace(
         record,
@@ -127,12 +121,22 @@ def keepable(record: CellRecord) -> CellRecord:
 def price(endpoint: EndpointIdentity, usage: Usage) -> Decimal | None:
     """Price a call; None when a price or the usage is not known."""
     prices = (endpoint.input_usd_per_million_tokens, endpoint.output_usd_per_million_tokens)
-    tokens = (usage.input_tokens, usage.output_tokens)
+    tokens = (_counted(usage.input_tokens), _counted(usage.output_tokens))
     if None in prices or None in tokens:
         return None
     return sum(
         (p * t / _MILLION for p, t in zip(prices, tokens, strict=True) if p and t), Decimal(0)
     )
+
+
+def storable(score: CellScore) -> CellScore:
+    """Make what a scorer says of a text fit to be kept."""
+    return replace(score, unscored=kept(score.unscored), detail=kept(score.detail))
+
+
+def _counted(tokens: int | None) -> int | None:
+    """Take a count of tokens; a provider's nonsense is "not reported"."""
+    return tokens if tokens is not None and 0 <= tokens <= _MOST_TOKENS else None
 
 
 def _outcome(completion: Completion) -> Outcome:
@@ -143,20 +147,3 @@ def _outcome(completion: Completion) -> Outcome:
 
 def _milliseconds(duration: timedelta) -> float:
     return duration.total_seconds() * 1000
-
-
-def _is_keepable(text: str) -> bool:
-    if "\x00" in text:
-        return False
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _kept(error: str | None) -> str | None:
-    if error is None or (_is_keepable(error) and len(error) <= _LONGEST_ERROR):
-        return error
-    whole = error.encode(errors="backslashreplace").decode().replace("\x00", "\\x00")
-    return whole[:_LONGEST_ERROR]

@@ -8,14 +8,15 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from hikaku.jobs import CellCalls, CellRecord
+from hikaku.jobs import CellCalls, CellRecord, Outcome, failure
 from hikaku.storage import recording
 from workers.database import Database
-from workers.spool import Orphan, Spool, key_of, orphans
+from workers.spool import Orphan, Spool, key_of, segments
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +53,11 @@ class Recorder:
 
     async def settle(self, record: CellRecord) -> None:
         """Keep the record of a cell; waits only while too many wait for Postgres."""
-        self._spool.settled(record)
-        self._waiting.append(record)
-        await self._added()
+        try:
+            self._spool.settled(record)
+        finally:  # a full disk is no reason to lose an answer that Postgres can take
+            self._waiting.append(record)
+            await self._added()
 
     async def abandon(self, cell: CellCalls) -> None:
         """Keep the calls of a cell that this process will not finish."""
@@ -82,9 +85,10 @@ class Recorder:
     async def adopt(self) -> None:
         """Store what dead processes of this machine were answered and could not store."""
         async with self._adopting:
-            found = await asyncio.to_thread(lambda: list(orphans(self._directory)))
-            for orphan in found:
-                await self._inherit(orphan)
+            for path in await asyncio.to_thread(segments, self._directory):
+                orphan = await asyncio.to_thread(Orphan.adopt, path)
+                if orphan is not None:
+                    await self._inherit(orphan)
 
     async def _gather(self) -> None:
         """Wait for company, unless there is enough or somebody waits for the flush."""
@@ -102,7 +106,7 @@ class Recorder:
     async def _flush(self) -> None:
         records = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
         abandoned = [self._abandoned.popleft() for _ in range(len(self._abandoned))]
-        await self._database.insist(lambda session: _store(session, records, abandoned))
+        await self._store(records, abandoned)
         self._spool.stored(key_of(record.address) for record in records)
         self._spool.stored(key_of(calls.address) for calls in abandoned)
         async with self._progress:
@@ -112,17 +116,38 @@ class Recorder:
     async def _inherit(self, orphan: Orphan) -> None:
         try:
             left = await asyncio.to_thread(orphan.read)
-            await self._database.insist(
-                lambda session: _store(session, left.records, left.unsettled)
-            )
-        except BaseException:
+            await self._store(left.records, left.unsettled)
+        except asyncio.CancelledError:
             orphan.release()
             raise
+        except Exception:
+            refused = orphan.refuse()
+            log.critical("a spool cannot be stored", extra={"file": str(refused)}, exc_info=True)
+            return
         orphan.remove()
         counts = {"answers": len(left.records), "calls_in_flight": len(left.unsettled)}
         log.info("adopted the spool of a dead worker", extra=counts)
 
+    async def _store(self, records: Sequence[CellRecord], calls: Sequence[CellCalls]) -> None:
+        """Store a batch; what Postgres will never take does not hold up the rest."""
+        try:
+            await self._database.insist(partial(_store, records, calls))
+        except Exception:
+            log.critical("a batch is refused; storing one by one", exc_info=True)
+            for record in records:
+                await self._store_one(record)
+            await self._database.insist(partial(_store, (), calls))
 
-def _store(session: Session, records: Sequence[CellRecord], abandoned: Sequence[CellCalls]) -> None:
+    async def _store_one(self, record: CellRecord) -> None:
+        try:
+            await self._database.insist(partial(_store, (record,), ()))
+        except Exception as error:  # noqa: BLE001  # whatever it is, the cell must end somehow
+            reason = f"the answer could not be recorded: {error!r}"
+            await self._database.insist(
+                partial(_store, (failure(record.address, Outcome.MALFORMED, reason),), ())
+            )
+
+
+def _store(records: Sequence[CellRecord], calls: Sequence[CellCalls], session: Session) -> None:
     recording.record(session, records)
-    recording.add_calls(session, abandoned)
+    recording.add_calls(session, calls)

@@ -14,16 +14,16 @@ from gateway.errors import GatewayError
 from gateway.types import JSON, ChatRequest, Completion, Message, Observer
 from hikaku import scoring
 from hikaku.errors import InvalidInput
-from hikaku.jobs import Cell, CellAddress, CellRecord, CellScore, Outcome
+from hikaku.jobs import Cell, CellAddress, CellRecord, CellScore, Outcome, failure
 from hikaku.specs import Snapshot, SnapshotEndpoint
 from hikaku.storage import completions, jobs, shards
 from hikaku.storage.completions import Recorded, RequestHash
 from hikaku.storage.shards import Claim, Work
 from hikaku.templates import Template, parse
 from workers.database import Database
-from workers.errors import Cancelling, Draining, StopShard
+from workers.errors import Cancelling, StopShard
 from workers.lease import Lease
-from workers.ledger import Ledger, failure, keepable
+from workers.ledger import Ledger, keepable, storable
 from workers.recorder import Recorder
 
 log = logging.getLogger(__name__)
@@ -121,6 +121,7 @@ async def _run(room: Room, claim: Claim) -> None:
     except Exception as error:
         log.exception("shard given up", extra={"shard": claim.shard_id, "job": claim.job_id})
         reason = repr(error)
+        await room.recorder.flushed()  # what was answered is not to be asked again
         await room.database.insist(
             lambda session: shards.give_up(session, claim, room.lease.worker, reason)
         )
@@ -158,13 +159,13 @@ def _end(session: Session, room: Room, claim: Claim, stopped: StopShard | None) 
     match stopped:
         case None if shards.complete(session, claim, worker):
             jobs.close_if_ended(session, claim.job_id)
+        case None:
+            shards.give_up(session, claim, worker, "its results do not cover its cells")
         case Cancelling():
             shards.cancel(session, claim, worker)
             jobs.close_if_ended(session, claim.job_id)
-        case Draining() | None:
+        case _:  # of a shard that was taken away this changes nothing: it bears a later epoch
             shards.hand_back(session, claim, worker)
-        case _:
-            log.info("shard left to another worker", extra={"shard": claim.shard_id})
 
 
 async def _ask_all(room: Room, plan: Plan) -> StopShard | None:
@@ -300,10 +301,13 @@ def _judged(judge: Judge, completion: str, work: Work) -> CellScore:
     try:
         verdict = judge.scorer.score(completion, work.variables.get(judge.target))
     except Exception as error:  # noqa: BLE001  # a scorer's bug is no verdict, and loses no answer
-        return CellScore(scorer=judge.position, value=None, unscored=f"scorer failed: {error!r}")
-    return CellScore(
-        scorer=judge.position,
-        value=verdict.value,
-        unscored=verdict.unscored,
-        detail=verdict.detail,
+        failure_ = f"scorer failed: {error!r}"
+        return storable(CellScore(scorer=judge.position, value=None, unscored=failure_))
+    return storable(
+        CellScore(
+            scorer=judge.position,
+            value=verdict.value,
+            unscored=verdict.unscored,
+            detail=verdict.detail,
+        )
     )

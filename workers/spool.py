@@ -14,6 +14,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from hikaku.jobs import CellAddress, CellCalls, CellRecord
 
 SEGMENT_BYTES = 8 * 1024 * 1024
 """A segment larger than this takes no new cells."""
+
+OWNED, ADOPTING = ".spool", ".adopting"
+"""Suffix of a segment with an owner, dead or alive, and of one whose owner was found dead."""
 
 _FRAME = struct.Struct("<II")
 """Length and CRC-32 of the line that follows; a torn last line is not a line."""
@@ -66,8 +70,11 @@ class Segment:
         self.size = 0
         self.open_cells = 0
         """Cells with a line here whose record Postgres does not have yet."""
-        self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o600)
+        # It bears its name only when it is locked: an unlocked segment is an orphan.
+        unlocked = path.with_suffix(".new")
+        self._file = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        unlocked.rename(path)
 
     def append(self, line: Line) -> None:
         """Write one line, whole.
@@ -79,6 +86,7 @@ class Segment:
         frame = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
         written = os.write(self._file, frame)
         if written != len(frame):
+            os.ftruncate(self._file, self.size)  # what comes after a torn line would not be read
             raise OSError(
                 f"{self.path}: {written} of {len(frame)} bytes written; is the disk full?"
             )
@@ -150,7 +158,7 @@ class Spool:
 
     def _new_segment(self) -> Segment:
         self._number += 1
-        return Segment(self._directory / f"{self._owner}-{self._number:06d}.spool")
+        return Segment(self._directory / f"{self._owner}-{self._number:06d}{OWNED}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,20 +180,28 @@ class Orphan:
 
     @staticmethod
     def adopt(path: Path) -> "Orphan | None":
-        """Lock a segment; None if its owner lives, or somebody else was faster."""
+        """Lock a segment; None if its owner lives, or somebody else has stored it.
+
+        One that is being adopted is waited for, which may take as long as storing it takes: who
+        claims its shards before that would ask again what has been answered.
+        """
+        is_adopted = path.suffix == ADOPTING
         try:
             file = os.open(path, os.O_RDWR)
         except FileNotFoundError:
             return None
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if is_adopted else fcntl.LOCK_NB))
         except BlockingIOError:
             os.close(file)
             return None
-        if os.fstat(file).st_nlink == 0:  # removed between our open and our lock
+        if os.fstat(file).st_nlink == 0:  # stored and removed meanwhile
             os.close(file)
             return None
-        return Orphan(path, file)
+        adopted = path.with_suffix(ADOPTING)
+        with suppress(FileNotFoundError):  # its last adopter renamed it, and died
+            path.rename(adopted)
+        return Orphan(adopted, file)
 
     def read(self) -> Inheritance:
         """Read what is in it, up to the first torn line."""
@@ -211,13 +227,17 @@ class Orphan:
         """Let go of it untouched; somebody tries again later."""
         os.close(self._file)
 
+    def refuse(self) -> Path:
+        """Put it aside for a person to look at, and let go of it."""
+        refused = self._path.with_suffix(".refused")
+        self._path.rename(refused)
+        os.close(self._file)
+        return refused
 
-def orphans(directory: Path) -> Iterator[Orphan]:
-    """Lock, one after the other, the segments that dead processes left in a directory."""
-    for path in sorted(directory.glob("*.spool")):
-        orphan = Orphan.adopt(path)
-        if orphan is not None:
-            yield orphan
+
+def segments(directory: Path) -> list[Path]:
+    """List the segments in a directory, of the living and of the dead."""
+    return sorted(path for path in directory.iterdir() if path.suffix in {OWNED, ADOPTING})
 
 
 def _lines(content: bytes) -> Iterator[Line]:

@@ -1,6 +1,7 @@
 """Puts right what was lost: shards of dead workers, hints of a lost broker, jobs left open."""
 
 import logging
+import time
 from datetime import timedelta
 
 from hikaku.queue import Queue
@@ -23,13 +24,21 @@ class Sweep:
         self._sessions = sessions
         self._queue = queue
         self._lease = lease
+        self._last = time.monotonic()
+        self._reap_from = self._last
+        """Not before: after a gap of ours, the workers had one too, and renew first."""
 
     def run(self) -> None:
         """Tidy once."""
-        self._reap()
+        now = time.monotonic()
+        if now - self._last > self._lease.total_seconds() / 2:
+            self._reap_from = now + self._lease.total_seconds()
+        if now >= self._reap_from:
+            self._reap()
         self._close()
         self._publish()
         self._track()
+        self._last = time.monotonic()
 
     def _reap(self) -> None:
         with self._sessions.begin() as session:

@@ -29,7 +29,15 @@ def open_engine(url: str, *, pool_size: int = 5) -> Engine:
         pool_timeout=30,
         json_serializer=_to_text,
         json_deserializer=msgspec.json.decode,
-        connect_args={"connect_timeout": 5, "application_name": "hikaku"},
+        connect_args={
+            "connect_timeout": 5,
+            "application_name": "hikaku",
+            # A server that vanishes without a word is noticed within about 15 s.
+            "keepalives_idle": 5,
+            "keepalives_interval": 3,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,
+        },
     )
 
 

@@ -204,7 +204,7 @@ def cancel(session: Session, job_id: str) -> Job:
         Conflict: It has ended already.
     """
     job = get(session, job_id, lock=True)
-    if job.state is JobState.CANCELLING or job.state == JobState.CANCELLED:
+    if job.state in {JobState.CANCELLING, JobState.CANCELLED}:
         return job
     check_move(JobState(job.state), JobState.CANCELLING)
     job.state = JobState.CANCELLING
@@ -332,7 +332,8 @@ def close_if_ended(session: Session, job_id: str) -> JobState | None:
     if states & {ShardState.QUEUED, ShardState.RUNNING}:
         return None
     done = progress(session, [job_id]).get(job_id, Progress())
-    job.state = _final_state(JobState(job.state), states, done)
+    is_whole = done.done >= job.n_cells
+    job.state = _final_state(JobState(job.state), states, done, is_whole=is_whole)
     job.finished_at = session.scalar(select(func.clock_timestamp()))
     job.error = session.scalar(
         select(func.min(Shard.error)).where(Shard.job_id == job_id, Shard.state == ShardState.DEAD)
@@ -343,11 +344,15 @@ def close_if_ended(session: Session, job_id: str) -> JobState | None:
     return job.state
 
 
-def _final_state(now: JobState, shards: set[ShardState], done: Progress) -> JobState:
+def _final_state(
+    now: JobState, shards: set[ShardState], done: Progress, *, is_whole: bool
+) -> JobState:
     if now is JobState.CANCELLING:
         return JobState.CANCELLED
-    if ShardState.DEAD in shards:
+    if ShardState.DEAD in shards and not is_whole:
         return JobState.FAILED
+    if ShardState.CANCELLED in shards and not is_whole:
+        return JobState.CANCELLED
     return JobState.COMPLETED_WITH_ERRORS if done.failed else JobState.COMPLETED
 
 

@@ -65,7 +65,8 @@ def record(session: Session, records: Sequence[CellRecord]) -> None:
     is_first_round = all(record.address.round == 0 for record in records)
     with connection.cursor() as cursor:
         if not (is_first_round and _by_copy(connection, cursor, records)):
-            _by_staging(cursor, records)
+            for distinct in _without_repetition(records):
+                _by_staging(cursor, distinct)
         _remember(cursor, records)
 
 
@@ -103,6 +104,21 @@ def _by_staging(cursor: Cursor[object], records: Sequence[CellRecord]) -> None:
         tallies.setdefault(shard_id, Counter()).update(tally)
     _land_scores(cursor, landed)
     _add(cursor, tallies)
+
+
+def _without_repetition(records: Sequence[CellRecord]) -> list[list[CellRecord]]:
+    """Cut a batch so that no cell is in a part twice: a statement may not touch a row twice.
+
+    Earlier rounds come first.
+    """
+    parts: list[dict[CellKey, CellRecord]] = []
+    for record in sorted(records, key=lambda record: record.address.round):
+        key = _key(record.address)
+        part = next((part for part in parts if key not in part), None)
+        if part is None:
+            parts.append(part := {})
+        part[key] = record
+    return [list(part.values()) for part in parts]
 
 
 def _key(address: CellAddress) -> CellKey:

@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
 from hikaku import cron, ids
-from hikaku.errors import Conflict, HikakuError, NotFound
+from hikaku.errors import Conflict, NotFound
+from hikaku.jobs import kept
 from hikaku.storage.tables import Schedule, Slot
 
 MissedPolicy = Literal["skip", "run_latest"]
@@ -174,8 +175,10 @@ def _fire(
         with session.begin_nested():
             firing = Firing(schedule_id=schedule.id, fire_at=at, spec=schedule.spec)
             line.job_id = submit(firing)
-    except HikakuError as error:
-        line.state, line.job_id, line.error = "failed", None, str(error)[:2000]
+    except DBAPIError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a schedule that cannot run must not stop the others
+        line.state, line.job_id, line.error = "failed", None, kept(str(error))
 
 
 def _flush_named(session: Session, name: str) -> None:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from hikaku.jobs import Cell, Hint, JobState, ShardState
+from hikaku.jobs import FAILED_OUTCOMES, Cell, Hint, JobState, ShardState
 from hikaku.storage.tables import CellResult, DatasetRow, Job, JobEvent, Shard, Worker
 
 MAX_CLAIMS = 20
@@ -198,7 +198,7 @@ def _settled(session: Session, job: Job, shard: Shard) -> set[tuple[int, int]]:
         CellResult.bucket == job.bucket,
         CellResult.job_id == job.id,
         CellResult.endpoint == shard.endpoint,
-        CellResult.round >= shard.round,
+        or_(CellResult.round >= shard.round, CellResult.outcome.not_in(FAILED_OUTCOMES)),
     )
     if shard.rows is not None and shard.repeats is not None:
         pairs = list(zip(shard.rows, shard.repeats, strict=True))
@@ -226,8 +226,13 @@ def complete(session: Session, claimed: Claim, worker: UUID) -> bool:
     """Close a shard whose every cell is recorded; False if it is no longer the claimant's.
 
     The counters stand in for the rows they count, so "done" cannot be said of a shard that
-    lacks a result.
+    lacks a result. A retry's cells may have landed under another shard: those are looked for.
     """
+    shard = session.get_one(Shard, claimed.shard_id)
+    if shard.rows is not None:
+        if work(session, claimed):
+            return False
+        return _release(session, claimed, worker, state=ShardState.DONE, finished=True)
     return _release(
         session,
         claimed,
@@ -246,6 +251,20 @@ def cancel(session: Session, claimed: Claim, worker: UUID) -> bool:
 def hand_back(session: Session, claimed: Claim, worker: UUID) -> bool:
     """Return a shard unfinished (drain); it is published again at the next sweep."""
     return _release(session, claimed, worker, state=ShardState.QUEUED, finished=False)
+
+
+def disown(session: Session, shard_id: int, epoch: int, worker: UUID) -> None:
+    """Return a shard that a worker holds without knowing it."""
+    session.execute(
+        update(Shard)
+        .where(
+            Shard.id == shard_id,
+            Shard.epoch == epoch,
+            Shard.owner == worker,
+            Shard.state == ShardState.RUNNING,
+        )
+        .values(state=ShardState.QUEUED, owner=None, published_at=None)
+    )
 
 
 def give_up(session: Session, claimed: Claim, worker: UUID, reason: str) -> None:
@@ -295,8 +314,8 @@ def _release(
 
 _REAP = text("""
 with lost as (
-    select s.id from shard s join worker w on w.id = s.owner
-     where s.state = 'running' and w.lease_until < now()
+    select s.id from shard s left join worker w on w.id = s.owner
+     where s.state = 'running' and (w.id is null or w.lease_until < now())
        and pg_postmaster_start_time() < now() - cast(:grace as interval)
      order by s.id limit 500 for update of s skip locked)
 update shard s
@@ -321,8 +340,13 @@ def reap(session: Session, *, grace: timedelta) -> list[int]:
 
 
 def forget_workers(session: Session) -> None:
-    """Remove workers whose lease ended a day ago."""
-    session.execute(text("delete from worker where lease_until < now() - interval '1 day'"))
+    """Remove workers whose lease ended a day ago and who hold nothing any more."""
+    session.execute(
+        text(
+            "delete from worker w where lease_until < now() - interval '1 day' and not exists"
+            " (select 1 from shard s where s.owner = w.id and s.state = 'running')"
+        )
+    )
 
 
 def waiting(session: Session, *, older_than: timedelta) -> int:

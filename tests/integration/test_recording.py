@@ -104,6 +104,15 @@ def test_a_retry_replaces_a_failure_and_never_an_answer(sessions, submitted):
         assert [len(cell.scores) for cell in cells] == [1, 1]
 
 
+def test_one_cell_twice_in_a_batch_is_recorded_once(sessions, submitted):
+    shard = shard_of(sessions, submitted.job_id)
+    early = record(submitted.job_id, shard, completion="最初")
+    late = replace(early, address=replace(early.address, epoch=2), completion="二度目")
+    put(sessions, early, late)
+    progress = tables_agree(sessions, submitted.job_id)
+    assert (progress.done, progress.endpoints[0].calls) == (1, 2)
+
+
 def test_calls_of_a_dead_worker_are_counted_once(sessions, submitted):
     shard = shard_of(sessions, submitted.job_id)
     ended = record(submitted.job_id, shard)
@@ -207,6 +216,24 @@ class TestTheLifeOfAShard:
             assert not shards.complete(session, old, dead)
             assert shards.complete(session, new, heir)
 
+    def test_a_shard_whose_owner_is_forgotten_is_taken_back(self, sessions, submitted):
+        shard = shard_of(sessions, submitted.job_id)
+        self.claim(sessions, shard, self.join(sessions))
+        with sessions.begin() as session:
+            session.execute(text("update worker set lease_until = now() - interval '2 days'"))
+            shards.forget_workers(session)
+            assert session.scalar(text("select count(*) from worker")) == 1
+            session.execute(text("delete from worker"))
+            assert shards.reap(session, grace=timedelta(0)) == [shard]
+
+    def test_a_shard_held_without_knowing_is_handed_back(self, sessions, submitted):
+        shard = shard_of(sessions, submitted.job_id)
+        worker = self.join(sessions)
+        claim = self.claim(sessions, shard, worker)
+        with sessions.begin() as session:
+            shards.disown(session, shard, claim.epoch, worker)
+        assert self.claim(sessions, shard, worker).epoch == claim.epoch + 1
+
     def test_nothing_is_reaped_right_after_postgres_came_back(self, sessions, submitted):
         shard = shard_of(sessions, submitted.job_id)
         self.claim(sessions, shard, self.join(sessions, lease=timedelta(seconds=-1)))
@@ -247,6 +274,58 @@ class TestTheLifeOfAShard:
         with sessions.begin() as session:
             jobs.cancel_unclaimed(session)
             assert jobs.close_if_ended(session, submitted.job_id) is JobState.CANCELLED
+
+    def ended(self, sessions, job_id, outcomes):
+        """End a job of one endpoint with these outcomes, by row."""
+        shard = shard_of(sessions, job_id)
+        worker = self.join(sessions)
+        claim = self.claim(sessions, shard, worker)
+        put(
+            sessions,
+            *[record(job_id, shard, row=row, outcome=one) for row, one in enumerate(outcomes)],
+        )
+        with sessions.begin() as session:
+            assert shards.complete(session, claim, worker)
+            return jobs.close_if_ended(session, job_id)
+
+    def test_an_answer_of_an_earlier_retry_is_not_bought_again(self, sessions):
+        job_id = store(sessions, spec(endpoints=["a"]), ["a"]).job_id
+        self.ended(sessions, job_id, [Outcome.TIMEOUT, Outcome.OK])
+        with sessions.begin() as session:
+            jobs.retry_failed(session, job_id)
+            (first,) = shards.to_publish(session, window=64, again=False)
+        with sessions.begin() as session:
+            jobs.cancel(session, job_id)
+            jobs.retry_failed(session, job_id)
+            (second,) = shards.to_publish(session, window=64, again=False)
+        put(sessions, record(job_id, first.shard_id, row=0, round=1))
+        worker = self.join(sessions)
+        claim = self.claim(sessions, second.shard_id, worker)
+        with sessions.begin() as session:
+            assert shards.work(session, claim) == []
+            assert shards.complete(session, claim, worker)
+            assert jobs.close_if_ended(session, job_id) is JobState.COMPLETED
+
+    def test_a_cancelled_job_does_not_end_complete_by_a_retry(self, sessions):
+        job_id = store(sessions, spec(endpoints=["a", "b"])).job_id
+        shard = shard_of(sessions, job_id)
+        worker = self.join(sessions)
+        claim = self.claim(sessions, shard, worker)
+        put(
+            sessions,
+            record(job_id, shard, row=0, outcome=Outcome.TIMEOUT),
+            record(job_id, shard, row=1),
+        )
+        with sessions.begin() as session:
+            shards.complete(session, claim, worker)
+            assert jobs.cancel(session, job_id).state == JobState.CANCELLED
+            jobs.retry_failed(session, job_id)
+            (again,) = shards.to_publish(session, window=64, again=False)
+        claim = self.claim(sessions, again.shard_id, worker)
+        put(sessions, record(job_id, again.shard_id, row=0, round=1))
+        with sessions.begin() as session:
+            assert shards.complete(session, claim, worker)
+            assert jobs.close_if_ended(session, job_id) is JobState.CANCELLED
 
     def test_failed_cells_of_an_ended_job_are_asked_again(self, sessions, submitted):
         for endpoint in (0, 1):

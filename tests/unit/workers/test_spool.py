@@ -1,8 +1,10 @@
 import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +18,7 @@ from hikaku.jobs import (
     Outcome,
 )
 from workers import spool as spools
-from workers.spool import Orphan, Spool, key_of, orphans
+from workers.spool import Orphan, Spool, key_of, segments
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -57,6 +59,11 @@ def die(spool: Spool) -> None:
     """What the kernel does to the files of a killed process."""
     for segment in {*spool._segments.values(), spool._active}:
         os.close(segment._file)
+
+
+def orphans(directory: Path) -> list[Orphan]:
+    adopted = [Orphan.adopt(path) for path in segments(directory)]
+    return [orphan for orphan in adopted if orphan is not None]
 
 
 def inherited(directory: Path):
@@ -109,6 +116,28 @@ def test_the_spool_of_a_living_process_is_left_alone(tmp_path):
     spool.settled(record())
     assert list(orphans(tmp_path)) == []
     assert Orphan.adopt(spool._active.path) is None
+
+
+def test_who_finds_a_spool_being_adopted_waits_until_it_is_stored(tmp_path):
+    spool = Spool(tmp_path, "a")
+    spool.settled(record())
+    die(spool)
+    (first,) = orphans(tmp_path)
+    with ThreadPoolExecutor(1) as other:
+        second = other.submit(orphans, tmp_path)
+        with pytest.raises(TimeoutError):
+            second.result(timeout=0.2)
+        first.remove()
+        assert second.result(timeout=5) == []
+
+
+def test_a_spool_whose_adopter_died_too_is_adopted_again(tmp_path):
+    spool = Spool(tmp_path, "a")
+    spool.settled(record())
+    die(spool)
+    (first,) = orphans(tmp_path)
+    first.release()
+    assert inherited(tmp_path).records == (record(),)
 
 
 def test_a_file_is_emptied_when_postgres_has_all_of_it(tmp_path):
