@@ -116,6 +116,8 @@ class Supervisor:
         self._logs = logs
         self._on_event = on_event
         self._asked = threading.Event()
+        self._others: frozenset[psutil.Process] = frozenset()
+        """Processes under ours before we began; they are not ours to end."""
         self._forced = False
         self._gave_up = False
 
@@ -138,6 +140,7 @@ class Supervisor:
     def run(self) -> int:
         """Supervise until asked to stop or a required step gives up; 0 or 1."""
         adopt_orphans()
+        self._others = frozenset(descendants_of(os.getpid()))
         before = _on_signals(self.request_stop)
         try:
             while not (self._asked.is_set() or self._gave_up):
@@ -244,7 +247,7 @@ class Supervisor:
             [child for child in running if not child.program.after],
         ):
             self._stop_together(layer)
-        leftover = descendants_of(os.getpid())
+        leftover = [one for one in descendants_of(os.getpid()) if one not in self._others]
         kill_all(leftover)
         psutil.wait_procs(leftover, timeout=2)
         reap_orphans(())

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 SLOW, STREAMS = 200, 100
 VISIBLE = 2.0
 """Seconds within which every process goes by a new file."""
-DELAY = 0.05
-"""Seconds by which a reload may delay a request."""
+DELAY = 0.5
+"""Seconds of delay that are a stall and not a busy machine; the figure itself is logged."""
 
 
 def config(port: int, *names: str, model: str = "m") -> str:

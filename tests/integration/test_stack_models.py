@@ -73,7 +73,7 @@ async def client(url):
 
 @pytest.fixture
 async def http(url):
-    async with httpx2.AsyncClient(base_url=url, timeout=60) as client:
+    async with httpx2.AsyncClient(base_url=url, timeout=240) as client:
         yield client
 
 
