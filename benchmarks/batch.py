@@ -21,7 +21,7 @@ import httpx2
 import psutil
 import uvloop
 import yaml
-from upstream import answer
+from _upstream import answer
 
 HERE = Path(__file__).parent
 HIKAKU = Path(sys.executable).with_name("hikaku")
@@ -137,7 +137,7 @@ def main() -> None:
     cells = 2 * given.rows
     port = 9765
     latency = str(given.latency_ms)
-    command = [sys.executable, HERE / "upstream.py", "--port", str(port), "--latency-ms", latency]
+    command = [sys.executable, HERE / "_upstream.py", "--port", str(port), "--latency-ms", latency]
     upstream = subprocess.Popen(command)
     folder = Path(tempfile.mkdtemp(prefix="hk-bench-", dir="/tmp"))
     url = f"http://127.0.0.1:{port}"

@@ -1,6 +1,6 @@
 """An upstream that costs next to nothing: OpenAI's chat protocol on a raw asyncio server.
 
-    python benchmarks/upstream.py --port 9000 --latency-ms 200
+    python benchmarks/_upstream.py --port 9000 --latency-ms 200
 
 Answers "ANS-" and twelve hex digits of the SHA-256 of the last message, so that the right score of
 any data set is known beforehand. `GET /stats` counts calls, and full answers beyond the first per
