@@ -4,7 +4,6 @@ A hint on the broker says "run shard S"; whether a worker may is decided here. A
 shard's epoch, and only the claimant of the present epoch may complete it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -390,9 +389,3 @@ def to_publish(session: Session, *, window: int, again: bool) -> list[Hint]:
         .returning(Shard.id, Shard.priority)
     )
     return [Hint(shard_id=s, priority=p) for s, p in sorted(session.execute(statement))]
-
-
-def of_job(session: Session, job_id: str, states: Sequence[ShardState]) -> int:
-    """Count a job's shards in the given states."""
-    statement = select(func.count()).where(Shard.job_id == job_id, Shard.state.in_(states))
-    return session.scalar(statement) or 0
