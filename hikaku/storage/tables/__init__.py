@@ -1,0 +1,35 @@
+"""The tables. Postgres is the queue of record and the only memory.
+
+`dataset_row`, `cell_result`, `attempt` and `score` are partitioned by `bucket` from the start:
+a bucket is closed at about 25 million rows, and retention is detach and drop, never delete.
+"""
+
+from hikaku.storage.tables.datasets import Dataset, DatasetRevision, DatasetRow
+from hikaku.storage.tables.declaration import Base
+from hikaku.storage.tables.idempotency import IdempotencyKey
+from hikaku.storage.tables.jobs import Job, JobEvent, Shard, Worker
+from hikaku.storage.tables.prompts import PromptTemplate, PromptVersion
+from hikaku.storage.tables.results import AttemptLine, CellResult, RecordedCompletion, Score
+from hikaku.storage.tables.schedules import Schedule, Slot
+from hikaku.storage.tables.tracking import Tracking
+
+__all__ = [
+    "AttemptLine",
+    "Base",
+    "CellResult",
+    "Dataset",
+    "DatasetRevision",
+    "DatasetRow",
+    "IdempotencyKey",
+    "Job",
+    "JobEvent",
+    "PromptTemplate",
+    "PromptVersion",
+    "RecordedCompletion",
+    "Schedule",
+    "Score",
+    "Shard",
+    "Slot",
+    "Tracking",
+    "Worker",
+]

@@ -1,0 +1,12 @@
+"""Files and batches of the OpenAI Batch API."""
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    pass
+
+
+def downgrade() -> None:
+    pass
