@@ -35,6 +35,7 @@ from gateway.errors import ConfigError
 from gateway.surfaces import Shortcut
 from gateway.watching import ConfigFile, Watcher
 from hikaku import logs
+from hikaku.failpoints import arm
 from hikaku.queue import Queue, celery_app
 from hikaku.settings import Settings
 from hikaku.storage.connection import open_engine, open_sessions
@@ -126,6 +127,7 @@ def main() -> int:
     """Serve until asked to end."""
     settings = Settings()
     logs.configure(settings.log_level)
+    arm(settings.failpoints)
     try:
         app = from_settings(settings)
     except (OpenBindError, ConfigError) as error:

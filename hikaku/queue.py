@@ -11,6 +11,7 @@ from celery import Celery
 from kombu import Queue as Lane
 from kombu.exceptions import KombuError
 
+from hikaku.failpoints import Point, reach
 from hikaku.jobs import Hint
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ class Queue:
         hints = list(hints)
         if not hints:
             return
+        reach(Point.BEFORE_PUBLISH)
         try:
             with self._app.producer_or_acquire() as producer, producer.batch(500):
                 for hint in hints:

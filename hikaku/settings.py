@@ -40,6 +40,8 @@ class Settings(BaseSettings):
     sweep_seconds: float = Field(default=1.0, ge=0.1, le=60.0)
     """How often lost shards, unsent hints and due slots are looked for."""
     log_level: str = "INFO"
+    failpoints: str = ""
+    """Where a test has the process die (`hikaku.failpoints`); empty in service."""
 
     @property
     def sqlalchemy_url(self) -> str:

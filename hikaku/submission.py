@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from hikaku import ids, scoring, templates
 from hikaku.errors import Fault, InvalidInput, NotFound, UnknownName
+from hikaku.failpoints import Point, reach
 from hikaku.jobs import Hint
 from hikaku.planning import plan
 from hikaku.specs import (
@@ -97,6 +98,7 @@ def submit(
     )
     published = jobs.mark_published(session, shard_ids[:PUBLISHED_AT_ONCE])
     hints = tuple(Hint(shard_id=shard_id, priority=spec.priority) for shard_id in published)
+    reach(Point.IN_SUBMIT)
     return Submitted(job_id=job_id, hints=hints)
 
 

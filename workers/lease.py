@@ -17,6 +17,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from hikaku.failpoints import Point, reach
 from hikaku.ids import new_uuid
 from hikaku.jobs import JobState
 from hikaku.storage import shards
@@ -73,6 +74,7 @@ class Lease:
 
     def drain(self) -> None:
         """Start no new call from now on."""
+        reach(Point.IN_DRAIN)
         self._draining = True
         self._renewed.set()
 
@@ -162,6 +164,7 @@ class Lease:
         shards.join(
             session, self.worker, host=socket.gethostname(), pid=os.getpid(), lease=self._lease
         )
+        reach(Point.IN_HEARTBEAT)
         return shards.held(session, self.worker)
 
     def _compare(self, known: dict[int, Claim], held: list[Held]) -> None:

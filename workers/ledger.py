@@ -8,6 +8,7 @@ from decimal import Decimal
 from gateway.errors import GatewayError
 from gateway.errors import Outcome as GatewayOutcome
 from gateway.types import AttemptReport, Completion, Usage
+from hikaku.failpoints import Point, reach
 from hikaku.jobs import (
     Attempt,
     AttemptOutcome,
@@ -53,6 +54,7 @@ class Ledger:
         self._note(
             Attempt(number=number, outcome=AttemptOutcome.UNKNOWN, started_at=datetime.now(UTC))
         )
+        reach(Point.BEFORE_CALL)
 
     def ended(self, attempt: AttemptReport) -> None:
         """Note how a call ended; an answer is noted with the record that follows at once."""

@@ -11,6 +11,7 @@ from celery import Celery, signals
 
 from gateway.client import Gateway
 from gateway.watching import ConfigFile, Watcher
+from hikaku.failpoints import arm
 from hikaku.logs import configure
 from hikaku.queue import BATCH, INTERACTIVE, MAINTENANCE, Queue, celery_app
 from hikaku.settings import Settings
@@ -64,6 +65,7 @@ def main(arguments: list[str]) -> int:
     """Run one of the two programs until it is told to stop."""
     settings = Settings()
     configure(settings.log_level)
+    arm(settings.failpoints)
     match arguments:
         case ["batch"]:
             app, lanes, slots = batch(settings), [INTERACTIVE, BATCH], settings.worker_slots

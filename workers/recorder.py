@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from hikaku.failpoints import Point, reach
 from hikaku.jobs import CellCalls, CellRecord, Outcome, failure
 from hikaku.storage import recording
 from workers.database import Database
@@ -53,8 +54,10 @@ class Recorder:
 
     async def settle(self, record: CellRecord) -> None:
         """Keep the record of a cell; waits only while too many wait for Postgres."""
+        reach(Point.AFTER_CALL_BEFORE_SPOOL)
         try:
             self._spool.settled(record)
+            reach(Point.AFTER_SPOOL_BEFORE_COPY)
         finally:  # a full disk is no reason to lose an answer that Postgres can take
             self._waiting.append(record)
             await self._added()
@@ -107,6 +110,7 @@ class Recorder:
         records = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
         abandoned = [self._abandoned.popleft() for _ in range(len(self._abandoned))]
         await self._store(records, abandoned)
+        reach(Point.AFTER_COMMIT_BEFORE_FORGET)
         self._spool.stored(key_of(record.address) for record in records)
         self._spool.stored(key_of(calls.address) for calls in abandoned)
         async with self._progress:
@@ -124,6 +128,7 @@ class Recorder:
             refused = orphan.refuse()
             log.critical("a spool cannot be stored", extra={"file": str(refused)}, exc_info=True)
             return
+        reach(Point.ADOPT_BEFORE_REMOVE)
         orphan.remove()
         counts = {"answers": len(left.records), "calls_in_flight": len(left.unsettled)}
         log.info("adopted the spool of a dead worker", extra=counts)

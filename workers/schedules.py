@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from sqlalchemy.orm import Session
 
+from hikaku.failpoints import Point, reach
 from hikaku.jobs import Hint
 from hikaku.queue import Queue
 from hikaku.specs import EndpointIdentity, JobSpec
@@ -46,5 +47,6 @@ def _submit(
     spec = JobSpec.model_validate(firing.spec)
     submitted = submit(session, spec, endpoints)
     hints.extend(submitted.hints)
+    reach(Point.IN_FIRE)
     log.info("slot fired", extra={"schedule": firing.schedule_id, "job": submitted.job_id})
     return submitted.job_id

@@ -14,6 +14,7 @@ from gateway.errors import GatewayError
 from gateway.types import JSON, ChatRequest, Completion, Message, Observer
 from hikaku import scoring
 from hikaku.errors import InvalidInput
+from hikaku.failpoints import Point, reach
 from hikaku.jobs import Cell, CellAddress, CellRecord, CellScore, Outcome, failure
 from hikaku.specs import Snapshot, SnapshotEndpoint
 from hikaku.storage import completions, jobs, shards
@@ -107,6 +108,7 @@ async def _claim(room: Room, take: Callable[[Session], Claim | None]) -> Claim |
     await room.recorder.adopt()  # a dead worker's answers first: the work list must know them
     claim = await room.database.run(take)
     if claim is not None:
+        reach(Point.AFTER_CLAIM)
         room.lease.take(claim)
     return claim
 
@@ -117,7 +119,9 @@ async def _run(room: Room, claim: Claim) -> None:
         plan = await room.database.insist(lambda session: _plan(session, claim))
         stopped = await _ask_all(room, plan)
         await room.recorder.flushed()
+        reach(Point.BEFORE_COMPLETE)
         await room.database.insist(lambda session: _end(session, room, claim, stopped))
+        reach(Point.AFTER_COMPLETE)
     except Exception as error:
         log.exception("shard given up", extra={"shard": claim.shard_id, "job": claim.job_id})
         reason = repr(error)
@@ -158,6 +162,7 @@ def _end(session: Session, room: Room, claim: Claim, stopped: StopShard | None) 
     worker = room.lease.worker
     match stopped:
         case None if shards.complete(session, claim, worker):
+            reach(Point.IN_COMPLETE)
             jobs.close_if_ended(session, claim.job_id)
         case None:
             shards.give_up(session, claim, worker, "its results do not cover its cells")
@@ -166,6 +171,7 @@ def _end(session: Session, room: Room, claim: Claim, stopped: StopShard | None) 
             jobs.close_if_ended(session, claim.job_id)
         case _:  # of a shard that was taken away this changes nothing: it bears a later epoch
             shards.hand_back(session, claim, worker)
+            reach(Point.IN_HAND_BACK)
 
 
 async def _ask_all(room: Room, plan: Plan) -> StopShard | None:

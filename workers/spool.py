@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from hikaku.failpoints import Point, reach
 from hikaku.jobs import CellAddress, CellCalls, CellRecord
 
 SEGMENT_BYTES = 8 * 1024 * 1024
@@ -201,6 +202,7 @@ class Orphan:
         adopted = path.with_suffix(ADOPTING)
         with suppress(FileNotFoundError):  # its last adopter renamed it, and died
             path.rename(adopted)
+        reach(Point.ADOPT_AFTER_LOCK)
         return Orphan(adopted, file)
 
     def read(self) -> Inheritance:

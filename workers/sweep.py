@@ -4,6 +4,7 @@ import logging
 import time
 from datetime import timedelta
 
+from hikaku.failpoints import Point, reach
 from hikaku.queue import Queue
 from hikaku.storage import idempotency, jobs, shards, tracking
 from hikaku.storage.connection import Sessions
@@ -45,6 +46,8 @@ class Sweep:
             lost = shards.reap(session, grace=self._lease)
             shards.forget_workers(session)
             idempotency.forget(session)
+            if lost:
+                reach(Point.IN_REAP)
         if lost:
             log.warning("took shards back from dead workers", extra={"shards": lost})
 

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from hikaku import ids
 from hikaku.errors import Conflict, InvalidInput, NotFound
+from hikaku.failpoints import Point, reach
 from hikaku.jobs import FAILED_OUTCOMES, JobState, Outcome, ShardState, check_move
 from hikaku.planning import MAX_SHARD_CELLS, PlannedShard
 from hikaku.specs import Snapshot
@@ -341,6 +342,7 @@ def close_if_ended(session: Session, job_id: str) -> JobState | None:
     _announce(session, job_id, job.state)
     tracking.put(session, job_id)
     session.flush()
+    reach(Point.IN_CLOSE)
     return job.state
 
 

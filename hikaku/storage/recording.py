@@ -16,6 +16,7 @@ from psycopg.errors import UniqueViolation
 from sqlalchemy.orm import Session
 
 from hikaku import ids
+from hikaku.failpoints import Point, reach
 from hikaku.jobs import (
     FAILED_OUTCOMES,
     Attempt,
@@ -76,9 +77,11 @@ def _by_copy(
     try:
         with connection.transaction():
             _copy(cursor, "cell_result", _CELL, map(_cell_line, records))
+            reach(Point.IN_COPY)
             _copy(cursor, "attempt", _ATTEMPT, _attempt_lines(records))
             _copy(cursor, "score", _SCORE, _score_lines(records))
             _add(cursor, _tallies(records))
+            reach(Point.AFTER_COPY_BEFORE_COMMIT)
     except UniqueViolation:
         return False
     return True

@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from hikaku.failpoints import Point, reach
 from hikaku.jobs import FAILED_OUTCOMES, Cell, Hint, JobState, ShardState
 from hikaku.storage.tables import CellResult, DatasetRow, Job, JobEvent, Shard, Worker
 
@@ -139,6 +140,7 @@ def _take(session: Session, runnable: Select[int], worker: UUID) -> Claim | None
     if taken is None:
         return None
     _start(session, taken.job_id)
+    reach(Point.IN_CLAIM)
     return Claim(
         shard_id=taken.id,
         job_id=taken.job_id,
