@@ -65,6 +65,13 @@ class ShardState(StrEnum):
     CANCELLED = "cancelled"  #: Its job was cancelled.
 
 
+class ShardKind(StrEnum):
+    """What is done with the cells of a shard."""
+
+    ASK = "ask"  #: Ask the endpoint, score, record.
+    SCORE = "score"  #: Judge what is recorded by the scorers it lacks; no call is made.
+
+
 class Outcome(StrEnum):
     """How one cell ended. A failure is never a zero: it carries no score at all."""
 

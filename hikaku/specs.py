@@ -15,6 +15,13 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Row = dict[str, Any]
 """Variables of one row; values are any JSON."""
 
+DEFAULT_PROJECT = "default"
+
+ProjectName = Annotated[
+    str, Field(max_length=100, pattern=r"^[^\s/\x00]([^/\x00-\x1f\x7f]*[^\s/\x00])?$")
+]
+"""Text that stands in a path: without slashes, control characters and blanks at its ends."""
+
 MAX_INLINE_ROWS = 10_000
 """Rows in the body of one job; more belong in a dataset, which streams."""
 
@@ -126,6 +133,10 @@ class JobSpec(Closed):
     """A batch evaluation job: prompt template x rows x endpoints, scored."""
 
     name: Name | None = None
+    project: ProjectName = Field(
+        default=DEFAULT_PROJECT,
+        description="Projects share the workers fairly, by their weights; jobs share a project's.",
+    )
     prompt: PromptRef
     rows: tuple[Row, ...] | None = Field(default=None, min_length=1, max_length=MAX_INLINE_ROWS)
     dataset: DatasetRef | None = None
@@ -137,7 +148,7 @@ class JobSpec(Closed):
         default=None, description="Endpoint the others are held against; the first if left out."
     )
     reuse: Reuse = Reuse.WRITE
-    priority: int = Field(default=5, ge=0, le=9, description="0 goes first.")
+    priority: int = Field(default=5, ge=0, le=9, description="Within its project; 0 goes first.")
     tags: dict[str, str] = Field(default_factory=dict, max_length=50)
 
     @model_validator(mode="after")
@@ -243,8 +254,9 @@ class SnapshotPrompt(Closed):
 
 
 class Snapshot(Closed):
-    """All that decides a job's results; stored with the job and never changed."""
+    """All that decides a job's results; it grows when the job is extended, and never changes."""
 
+    project: ProjectName = DEFAULT_PROJECT
     prompt: SnapshotPrompt
     dataset: SnapshotDataset
     endpoints: tuple[SnapshotEndpoint, ...]

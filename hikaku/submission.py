@@ -77,6 +77,7 @@ def submit(
     _check_size(revision.n_rows, len(chosen), spec.repeats)
     shards = plan(revision.n_rows, len(chosen), spec.repeats, slots=slots)
     snapshot = Snapshot(
+        project=spec.project,
         prompt=prompt,
         dataset=datasets.snapshot(session, revision),
         endpoints=chosen,

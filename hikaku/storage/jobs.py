@@ -83,6 +83,7 @@ def add(
         snapshot=snapshot.model_dump(mode="json"),
         revision_id=snapshot.dataset.id,
         bucket=bucket,
+        project=snapshot.project,
         priority=priority,
         n_cells=sum(shard.n_cells for shard in shards),
     )

@@ -7,7 +7,7 @@ a bucket is closed at about 25 million rows, and retention is detach and drop, n
 from hikaku.storage.tables.datasets import Dataset, DatasetRevision, DatasetRow
 from hikaku.storage.tables.declaration import Base
 from hikaku.storage.tables.idempotency import IdempotencyKey
-from hikaku.storage.tables.jobs import Job, JobEvent, Shard, Worker
+from hikaku.storage.tables.jobs import Job, JobEvent, Project, Shard, Worker
 from hikaku.storage.tables.prompts import PromptTemplate, PromptVersion
 from hikaku.storage.tables.results import AttemptLine, CellResult, RecordedCompletion, Score
 from hikaku.storage.tables.schedules import Schedule, Slot
@@ -23,6 +23,7 @@ __all__ = [
     "IdempotencyKey",
     "Job",
     "JobEvent",
+    "Project",
     "PromptTemplate",
     "PromptVersion",
     "RecordedCompletion",

@@ -6,6 +6,8 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
+    CheckConstraint,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -19,9 +21,21 @@ from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.orm import Mapped, mapped_column
 
 from hikaku import ids
-from hikaku.jobs import JobState, ShardState
+from hikaku.jobs import JobState, ShardKind, ShardState
 from hikaku.storage.tables.declaration import NOW, Base, Json, one_of
 from hikaku.storage.types import PublicId
+
+
+class Project(Base):
+    """Jobs that share the workers as one party, and the share that they have."""
+
+    __tablename__ = "project"
+    __table_args__ = (CheckConstraint("weight > 0", name="weight_is_positive"),)
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    weight: Mapped[float] = mapped_column(Double, server_default=text("1"))
+    """Of two projects that both have work waiting, one of weight 2 runs twice as many calls."""
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
 class Job(Base):
@@ -31,21 +45,29 @@ class Job(Base):
     __table_args__ = (
         one_of("state", JobState),
         Index("job_unfinished", "state", postgresql_where=text("finished_at is null")),
+        Index("job_by_project", "project", "id"),
     )
 
     id: Mapped[str] = mapped_column(PublicId(ids.JOB), primary_key=True)
     name: Mapped[str] = mapped_column(Text)
     state: Mapped[JobState] = mapped_column(Text)
     snapshot: Mapped[Json]
-    """`hikaku.specs.Snapshot`: all that decides the results, without secrets; never changed."""
+    """`hikaku.specs.Snapshot`: all that decides the results, without secrets; it only grows."""
     revision_id: Mapped[str] = mapped_column(
         PublicId(ids.DATASET_REVISION), ForeignKey("dataset_revision.id")
     )
     bucket: Mapped[int] = mapped_column(SmallInteger)
+    project: Mapped[str] = mapped_column(Text, server_default=text("'default'"))
+    """Name of a row of `project`."""
     priority: Mapped[int] = mapped_column(SmallInteger, server_default=text("5"))
+    """Inside its project; 0 goes first."""
     round: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     """How often failed cells have been retried on request."""
     n_cells: Mapped[int] = mapped_column(BigInteger)
+    unscored_from: Mapped[int | None] = mapped_column(SmallInteger)
+    """Position of the first scorer that recorded completions may lack; None when all are judged."""
+    served_at: Mapped[datetime | None]
+    """When a worker last took a shard of it: of two with equal rights the other goes next."""
     error: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     started_at: Mapped[datetime | None]
@@ -89,7 +111,8 @@ class Shard(Base):
     __tablename__ = "shard"
     __table_args__ = (
         one_of("state", ShardState),
-        Index("shard_ready", "priority", "id", postgresql_where=text("state = 'queued'")),
+        one_of("kind", ShardKind),
+        Index("shard_ready", "job_id", "id", postgresql_where=text("state = 'queued'")),
         Index("shard_by_owner", "owner", postgresql_where=text("state = 'running'")),
         Index("shard_by_job", "job_id", "state"),
         {"postgresql_with": {"fillfactor": 70}},
@@ -97,6 +120,7 @@ class Shard(Base):
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     job_id: Mapped[str] = mapped_column(PublicId(ids.JOB), ForeignKey("job.id"))
+    kind: Mapped[ShardKind] = mapped_column(Text, server_default=text("'ask'"))
     endpoint: Mapped[int] = mapped_column(SmallInteger)
     row_from: Mapped[int] = mapped_column(Integer)
     row_to: Mapped[int] = mapped_column(Integer)
