@@ -53,6 +53,8 @@ class Engine:
     ) -> None:
         self._settings = settings
         self._database = Database(sessions, threads=4)
+        # Of its own: four slow transactions in the other's threads must not cost the lease.
+        self._heart = Database(sessions, threads=1)
         self._gateway = gateway
         self._watcher = watcher
         """Follows the gateway's file; entered and left beside it."""
@@ -88,6 +90,7 @@ class Engine:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._database.close()
+        self._heart.close()
 
     def _begin(self) -> None:
         joining = self._loop.create_task(self._join(), name="joining the workers")
@@ -100,7 +103,7 @@ class Engine:
     async def _join(self) -> None:
         settings = self._settings
         lease = Lease(
-            self._database,
+            self._heart,
             lease=timedelta(seconds=settings.lease_seconds),
             heartbeat=timedelta(seconds=settings.heartbeat_seconds),
         )
