@@ -8,6 +8,13 @@ from hikaku.storage.tables.datasets import Dataset, DatasetRevision, DatasetRow
 from hikaku.storage.tables.declaration import Base
 from hikaku.storage.tables.idempotency import IdempotencyKey
 from hikaku.storage.tables.jobs import Job, JobEvent, Project, Shard, Worker
+from hikaku.storage.tables.money import (
+    Budget,
+    BudgetKind,
+    InFlightCompletion,
+    JobEstimate,
+    Reservation,
+)
 from hikaku.storage.tables.prompts import PromptTemplate, PromptVersion
 from hikaku.storage.tables.results import AttemptLine, CellResult, RecordedCompletion, Score
 from hikaku.storage.tables.schedules import Schedule, Slot
@@ -16,17 +23,22 @@ from hikaku.storage.tables.tracking import Tracking
 __all__ = [
     "AttemptLine",
     "Base",
+    "Budget",
+    "BudgetKind",
     "CellResult",
     "Dataset",
     "DatasetRevision",
     "DatasetRow",
     "IdempotencyKey",
+    "InFlightCompletion",
     "Job",
+    "JobEstimate",
     "JobEvent",
     "Project",
     "PromptTemplate",
     "PromptVersion",
     "RecordedCompletion",
+    "Reservation",
     "Schedule",
     "Score",
     "Shard",

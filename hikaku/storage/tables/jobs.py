@@ -68,6 +68,10 @@ class Job(Base):
     """Position of the first scorer that recorded completions may lack; None when all are judged."""
     served_at: Mapped[datetime | None]
     """When a worker last took a shard of it: of two with equal rights the other goes next."""
+    estimate: Mapped[Json | None]
+    """What a preflight of the same job foresaw, to be held against what came."""
+    paused_for: Mapped[str | None] = mapped_column(Text)
+    """`budget` when it paused because its money, or its project's, was spent."""
     error: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     started_at: Mapped[datetime | None]

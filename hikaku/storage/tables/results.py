@@ -77,6 +77,8 @@ class AttemptLine(Base):
     input_tokens: Mapped[int | None] = mapped_column(Integer)
     output_tokens: Mapped[int | None] = mapped_column(Integer)
     cost_usd: Mapped[Decimal | None]
+    reserved_usd: Mapped[Decimal | None]
+    """What was set aside for it, where a budget holds; spent where the cost stays unknown."""
 
 
 class Score(Base):
