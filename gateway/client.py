@@ -2,7 +2,7 @@
 
 import asyncio
 import difflib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from datetime import timedelta
 from random import Random
 from types import TracebackType
@@ -33,6 +33,13 @@ from gateway.types import (
     Observer,
 )
 from gateway.usage import Recorder
+
+_KINDS: Mapping[Ask, EndpointType] = {
+    abilities.chat: EndpointType.CHAT,
+    abilities.complete: EndpointType.COMPLETIONS,
+    abilities.embed: EndpointType.EMBEDDINGS,
+    abilities.respond: EndpointType.CHAT,
+}
 
 
 def local_gate(endpoint: Endpoint) -> LocalGate:
@@ -197,6 +204,52 @@ class Gateway:
     ) -> AsyncGenerator[bytes, None]:
         """Events of one response; as `stream_chat`."""
         return self._streaming(endpoint, EndpointType.CHAT, abilities.stream_respond, body, ticket)
+
+    def stream_message(
+        self, endpoint: str, body: JSONObject, *, ticket: Ticket | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Events of one message; as `stream_chat`."""
+        return self._streaming(endpoint, EndpointType.CHAT, abilities.stream_message, body, ticket)
+
+    def answerers(self, name: str) -> list[Endpoint]:
+        """Everybody who may answer to a name: destinations of a route, and their fallbacks.
+
+        Raises:
+            UnknownEndpoint: There is no such name.
+        """
+        catalog = self._catalog
+        route = catalog.routes.get(name)
+        asked = [arm for arm, _ in route.shares] if route else [self.endpoint(name).name]
+        found = [catalog.endpoints[arm] for arm in asked]
+        fallbacks = (fallback.endpoint for arm in found for fallback in arm.fallback)
+        return found + [catalog.endpoints[other] for other in fallbacks]
+
+    async def one(
+        self,
+        endpoint: str,
+        ask: Ask,
+        body: JSONObject,
+        *,
+        ticket: Ticket,
+        observer: Observer | None = None,
+    ) -> tuple[Answer, Completion]:
+        """One whole answer as `ask` gets it, in both forms: for evaluations, as `self.ask` is.
+
+        Args:
+            endpoint: Who answers; no fallback does.
+            ask: Of `gateway.abilities`, one that does not stream.
+            body: In OpenAI's dialect.
+            ticket: Whose call it is.
+            observer: Who wants to know of every attempt.
+
+        Raises:
+            GatewayError: After the last attempt.
+        """
+        ticket.fresh = True
+        question = self._question(endpoint, _KINDS[ask], ask.__name__, body, ticket)
+        question = question._replace(observer=observer, substitutes=False)
+        answer, seconds = await self._desk.answered(question, ask)
+        return answer, _completion(answer, seconds, ticket.endpoint)
 
     def endpoint(self, name: str) -> Endpoint:
         """The endpoint that a name stands for; of a traffic route, one of its destinations.

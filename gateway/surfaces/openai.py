@@ -82,7 +82,7 @@ class OpenAISurface:
             call.receive, self._gateway.embed(name, body, ticket=call.ticket)
         )
         if packed and "encoding_format" not in body:
-            return Whole(_packed(answer.raw))
+            return Whole(as_base64(answer.raw))
         return Whole(answer.raw)
 
     async def models(self, _: Call) -> Reply:
@@ -123,7 +123,7 @@ def _model(name: str) -> dict[str, JSON]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "hikaku"}
 
 
-def _packed(raw: bytes) -> bytes:
+def as_base64(raw: bytes) -> bytes:
     """Embeddings as little-endian 32-bit floats in base64."""
     body: dict[str, Any] = msgspec.json.decode(raw)
     for item in body["data"]:
