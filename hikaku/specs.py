@@ -39,20 +39,50 @@ class Message(Closed):
     content: str
 
 
+class RequestPath(StrEnum):
+    """Where a whole request of OpenAI's interface goes."""
+
+    CHAT = "/v1/chat/completions"
+    COMPLETIONS = "/v1/completions"
+    EMBEDDINGS = "/v1/embeddings"
+    RESPONSES = "/v1/responses"
+
+    @property
+    def endpoint_type(self) -> str:
+        """The type of the endpoints that answer it."""
+        match self:
+            case RequestPath.COMPLETIONS:
+                return "llm/v1/completions"
+            case RequestPath.EMBEDDINGS:
+                return "llm/v1/embeddings"
+            case RequestPath.CHAT | RequestPath.RESPONSES:
+                return "llm/v1/chat"
+
+
+BODY_COLUMN = "body"
+"""Column that holds the whole request of a row."""
+
+
 class PromptRef(Closed):
-    """A prompt template: written out, or named."""
+    """A prompt template, written out or named; or none: every row holds a whole request."""
 
     template: str | None = Field(default=None, description="A single user message.")
     messages: tuple[Message, ...] | None = Field(default=None, min_length=1)
     id: str | None = Field(default=None, description="A prompt version, `pt_...`.")
     name: str | None = Field(default=None, description="A named prompt template.")
     version: int | None = Field(default=None, ge=1, description="With `name`; newest if left out.")
+    request: RequestPath | None = Field(
+        default=None,
+        description="No template: the column `body` of every row is sent to this path as it stands,"
+        " and the whole answer is kept.",
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "PromptRef":
-        given = [k for k in ("template", "messages", "id", "name") if getattr(self, k) is not None]
+        ways = ("template", "messages", "id", "name", "request")
+        given = [way for way in ways if getattr(self, way) is not None]
         if len(given) != 1:
-            raise ValueError("give exactly one of template, messages, id, name")
+            raise ValueError("give exactly one of template, messages, id, name, request")
         if self.version is not None and self.name is None:
             raise ValueError("version goes with name")
         return self
@@ -170,6 +200,12 @@ class EndpointIdentity(Closed):
     settings: dict[str, Any] = {}
     input_usd_per_million_tokens: Decimal | None = None
     output_usd_per_million_tokens: Decimal | None = None
+    cached_input_usd_per_million_tokens: Decimal | None = None
+    """Of input read from the provider's cache; None: as other input."""
+    price_source: str | None = None
+    """The gateway's file, or version, page and month of its table; None: no price is known."""
+    max_output_tokens: int | None = None
+    """The most that the model writes in one answer, where the table of prices knows it."""
 
 
 class Priced(Protocol):
@@ -179,6 +215,8 @@ class Priced(Protocol):
     def input_usd_per_million_tokens(self) -> Decimal | None: ...  # noqa: D102
     @property
     def output_usd_per_million_tokens(self) -> Decimal | None: ...  # noqa: D102
+    @property
+    def cached_input_usd_per_million_tokens(self) -> Decimal | None: ...  # noqa: D102
 
 
 class Described(Protocol):
@@ -198,6 +236,10 @@ class Described(Protocol):
     def settings(self) -> Mapping[str, Any]: ...  # noqa: D102
     @property
     def price(self) -> Priced | None: ...  # noqa: D102
+    @property
+    def price_source(self) -> str | None: ...  # noqa: D102
+    @property
+    def max_output_tokens(self) -> int | None: ...  # noqa: D102
 
 
 def identity(endpoint: Described) -> EndpointIdentity:
@@ -213,6 +255,10 @@ def identity(endpoint: Described) -> EndpointIdentity:
             "settings": dict(endpoint.settings),
             "input_usd_per_million_tokens": price and price.input_usd_per_million_tokens,
             "output_usd_per_million_tokens": price and price.output_usd_per_million_tokens,
+            "cached_input_usd_per_million_tokens": price
+            and price.cached_input_usd_per_million_tokens,
+            "price_source": endpoint.price_source,
+            "max_output_tokens": endpoint.max_output_tokens,
         }
     )
 
@@ -251,6 +297,8 @@ class SnapshotPrompt(Closed):
     version: int | None
     messages: tuple[Message, ...]
     variables: tuple[str, ...]
+    request: RequestPath | None = None
+    """Set when each row holds a whole request, and there is no template."""
 
 
 class Snapshot(Closed):

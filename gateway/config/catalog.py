@@ -59,6 +59,11 @@ class Endpoint:
     """The provider's settings as parsed, without secrets."""
     params: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
     price: Price | None = None
+    """The file's own, else the vendor's list price at the vendor's own address, else None."""
+    price_source: str | None = None
+    """Where it comes from: the file, or which version of the table, which page and when."""
+    max_output_tokens: int | None = None
+    """The most that the model writes in one answer, where the table of prices knows it."""
     limits: Limits = field(default_factory=Limits)
     limit: CallLimit | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from gateway.config.catalog import Endpoint, ReplicaAddress, fingerprint
 from gateway.config.complaints import nearest
+from gateway.config.prices import FROM_FILE, ListPrice, list_price
 from gateway.config.provider_settings import Resolved, provider_settings
 from gateway.config.schema import EndpointEntry, RouteEntry
 from gateway.config.secrets import MissingSecretError, Resolver
@@ -40,6 +41,7 @@ def endpoint(
     base_url = replicas[0].url if replicas else _base_url(vendor, resolved.public)
     settings = _identity(entry, resolved, base_url)
     kind = entry.endpoint_type if isinstance(entry, EndpointEntry) else entry.route_type
+    listed = _listed(vendor, provider, entry, base_url)
     return Endpoint(
         name=entry.name,
         endpoint_type=kind,
@@ -54,7 +56,9 @@ def endpoint(
         secrets=resolved.secrets,
         options=resolved.public,
         params=entry.params,
-        price=entry.price,
+        price=entry.price or (listed and listed.price),
+        price_source=FROM_FILE if entry.price else listed and listed.source,
+        max_output_tokens=listed and listed.max_output_tokens,
         limits=entry.limits,
         limit=entry.limit,
         timeouts=entry.timeouts,
@@ -69,6 +73,17 @@ def endpoint(
         declared_as="routes" if path[0] == "routes" else "endpoints",
         unavailable=resolved.missing or _unusable(vendor, provider, resolved, base_url),
     )
+
+
+def _listed(
+    vendor: Vendor, provider: str, entry: EndpointEntry | RouteEntry, base_url: str | None
+) -> ListPrice | None:
+    """The vendor's list price: it holds at the vendor's own address, and nowhere else."""
+    if vendor.base_url is None or base_url is None:
+        return None
+    if base_url.rstrip("/") != vendor.base_url.rstrip("/"):
+        return None
+    return list_price(provider, entry.model.name)
 
 
 def _vendor(source: Source, path: Path, provider: str) -> Vendor:
