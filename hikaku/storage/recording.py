@@ -103,7 +103,7 @@ def _by_staging(cursor: Cursor[object], records: Sequence[CellRecord]) -> None:
         if key in landed:
             tallies.setdefault(shard_id, Counter())[f"n_{outcome}"] -= 1
             tallies[shard_id]["n_reused"] -= int(reused)
-    for shard_id, tally in _land_attempts(cursor).items():
+    for shard_id, tally in _land_attempts(cursor, landed).items():
         tallies.setdefault(shard_id, Counter()).update(tally)
     _land_scores(cursor, landed)
     _add(cursor, tallies)
@@ -161,18 +161,22 @@ def _land_cells(cursor: Cursor[object]) -> set[CellKey]:
     return set(rows)
 
 
-def _land_attempts(cursor: Cursor[object]) -> dict[int, Tally]:
+def _land_attempts(cursor: Cursor[object], landed: set[CellKey] | None = None) -> dict[int, Tally]:
+    """Add the staged calls that are new; an answer for a cell that has not landed came second."""
     statement = sql.SQL(
         "insert into attempt ({columns}) select {columns} from staged_attempt"
         " on conflict do nothing"
-        " returning shard_id, outcome, input_tokens, output_tokens, cost_usd"
+        " returning shard_id, outcome, input_tokens, output_tokens, cost_usd,"
+        " bucket, job_id, endpoint, row, repeat"
     ).format(columns=_names(_ATTEMPT))
     tallies: dict[int, Tally] = {}
-    rows: Iterable[tuple[int, str, int | None, int | None, Decimal | None]]
+    rows: Iterable[tuple[int, str, int | None, int | None, Decimal | None, *CellKey]]
     rows = cursor.execute(statement).fetchall()  # type: ignore[assignment]
-    for shard_id, outcome, input_tokens, output_tokens, cost in rows:
+    for shard_id, outcome, input_tokens, output_tokens, cost, *key in rows:
         tally = tallies.setdefault(shard_id, Counter())
         _count_call(tally, AttemptOutcome(outcome), input_tokens, output_tokens, cost)
+        is_second = landed is not None and tuple(key) not in landed
+        tally["n_calls_unknown"] += int(is_second and outcome in _ANSWERS)
     return tallies
 
 
@@ -261,6 +265,9 @@ def _tallies(records: Iterable[CellRecord], *, attempts: bool = True) -> dict[in
             )
     return tallies
 
+
+_ANSWERS = frozenset({AttemptOutcome.OK, AttemptOutcome.REFUSED})
+"""What a cell needs once: another of these was bought twice."""
 
 _MAY_BE_BILLED = frozenset(
     {AttemptOutcome.OK, AttemptOutcome.REFUSED, AttemptOutcome.MALFORMED, AttemptOutcome.UNKNOWN,

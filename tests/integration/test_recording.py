@@ -126,6 +126,17 @@ def test_calls_of_a_dead_worker_are_counted_once(sessions, submitted):
     assert progress.done == 0
 
 
+def test_an_answer_that_comes_second_is_counted_as_a_repeated_call(sessions, submitted):
+    shard_id = shard_of(sessions, submitted.job_id)
+    first = record(submitted.job_id, shard_id, epoch=2)
+    of_a_zombie = record(submitted.job_id, shard_id, epoch=1, completion="青")
+    for one in (first, of_a_zombie, of_a_zombie):
+        put(sessions, one)
+    progress = tables_agree(sessions, submitted.job_id)
+    assert progress.endpoints[0].calls == 2
+    assert progress.endpoints[0].repeated_calls == 1
+
+
 @pytest.mark.parametrize(
     "text_", ["りんご", "👩‍👩‍👧‍👦", "é e\u0301", "\u202eabc\u202c", 'a"\\\n\t']
 )
