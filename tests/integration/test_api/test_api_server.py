@@ -280,6 +280,18 @@ def test_an_address_others_reach_is_refused_without_a_key(hikaku_url):
 def test_every_line_of_the_log_is_json_with_the_request(served):
     path = "/api/v1/jobs/%0A%1B%5B31m"
     assert httpx2.get(served.url + path, headers={"x-request-id": "log-1"}).status_code == 404
-    lines = [json.loads(line) for line in served.log.read_text(encoding="utf-8").splitlines()]
-    (line,) = [line for line in lines if line.get("request_id") == "log-1"]
+    line = awaited_line(served.log, request_id="log-1")
     assert (line["event"], line["method"]) == ("request", "GET")
+
+
+def awaited_line(log: Path, *, request_id: str) -> dict[str, object]:
+    """The line of a request; it is written after the answer has gone out."""
+    deadline = time.monotonic() + 20
+    while True:
+        whole = log.read_text(encoding="utf-8").split("\n")[:-1]
+        found = [line for line in map(json.loads, whole) if line.get("request_id") == request_id]
+        if found:
+            (line,) = found
+            return line
+        assert time.monotonic() < deadline, f"no line of {request_id} among {len(whole)}"
+        time.sleep(0.05)
