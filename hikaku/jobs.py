@@ -31,28 +31,51 @@ _FINAL = frozenset(
     {JobState.COMPLETED, JobState.COMPLETED_WITH_ERRORS, JobState.FAILED, JobState.CANCELLED}
 )
 
-_MOVES: Mapping[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset(
-        {JobState.RUNNING, JobState.PAUSED, JobState.CANCELLING, JobState.CANCELLED}
-    ),
-    JobState.RUNNING: frozenset({JobState.PAUSED, JobState.CANCELLING, *_FINAL}),
-    JobState.PAUSED: frozenset({JobState.QUEUED, JobState.RUNNING, JobState.CANCELLING}),
-    JobState.CANCELLING: frozenset({JobState.CANCELLED}),
-    JobState.COMPLETED: frozenset({JobState.QUEUED}),
-    JobState.COMPLETED_WITH_ERRORS: frozenset({JobState.QUEUED}),
-    JobState.FAILED: frozenset({JobState.QUEUED}),
-    JobState.CANCELLED: frozenset({JobState.QUEUED}),
+
+class Control(StrEnum):
+    """What a person may do with a job that is there."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    CANCEL = "cancel"
+    RETRY = "retry"
+    EXTEND = "extend"
+
+
+_GOING = frozenset({JobState.QUEUED, JobState.RUNNING})
+_STAY = {state: state for state in JobState}
+_AGAIN = dict.fromkeys(_FINAL, JobState.QUEUED)
+
+_CONTROLS: Mapping[Control, Mapping[JobState, JobState]] = {
+    Control.PAUSE: dict.fromkeys({*_GOING, JobState.PAUSED}, JobState.PAUSED),
+    Control.RESUME: {state: _STAY[state] for state in _GOING} | {JobState.PAUSED: JobState.RUNNING},
+    Control.CANCEL: dict.fromkeys({*_GOING, JobState.PAUSED}, JobState.CANCELLING)
+    | {state: _STAY[state] for state in (JobState.CANCELLING, JobState.CANCELLED)},
+    Control.RETRY: _AGAIN,
+    Control.EXTEND: {state: _STAY[state] for state in (*_GOING, JobState.PAUSED)}
+    | dict.fromkeys(_FINAL - {JobState.CANCELLED}, JobState.QUEUED),
+}
+"""Where a control leads from each state that allows it. Repeating one changes nothing."""
+
+_MENDS: Mapping[Control, str] = {
+    Control.PAUSE: "only a job that is queued or running can be paused",
+    Control.RESUME: "only a paused job is resumed; retry-failed or extend takes up an ended one",
+    Control.CANCEL: "there is nothing left to cancel",
+    Control.RETRY: "failed cells are retried when it has ended: wait for that, or cancel it",
+    Control.EXTEND: "submit a new job: with `reuse` on, what was bought is not bought again",
 }
 
 
-def check_move(now: JobState, then: JobState) -> None:
-    """Refuse a move that the states do not allow.
+def after(control: Control, now: JobState) -> JobState:
+    """Give the state that a control leads to; the same one when there is nothing to do.
 
     Raises:
-        Conflict: A job in state `now` cannot become `then`.
+        Conflict: A job in state `now` does not allow it; says what to do instead.
     """
-    if then not in _MOVES[now]:
-        raise Conflict(f"a job that is {now} cannot become {then}")
+    then = _CONTROLS[control].get(now)
+    if then is None:
+        raise Conflict(f"the job is {now}, which does not allow {control}: {_MENDS[control]}")
+    return then
 
 
 class ShardState(StrEnum):
@@ -197,6 +220,17 @@ class CellCalls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CellResponse:
+    """What a whole request was answered with, kept as it came."""
+
+    status: int
+    """HTTP status that a client would have seen."""
+    request_id: str
+    body: str
+    """JSON, on one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CellRecord:
     """What is recorded of a cell, once."""
 
@@ -218,6 +252,8 @@ class CellRecord:
     """Content address of what determines the completion; None if it is not to be reused."""
     attempts: tuple[Attempt, ...] = ()
     scores: tuple[CellScore, ...] = ()
+    response: CellResponse | None = None
+    """Only of jobs whose rows are whole requests."""
 
 
 LONGEST_REMARK = 2_000

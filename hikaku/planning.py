@@ -59,8 +59,8 @@ def plan(n_rows: int, n_endpoints: int, repeats: int, *, slots: int = 16) -> lis
             repeat_from=repeat_from,
             repeat_to=repeat_to,
         )
-        for row_from, row_to in _cut(n_rows, _rows_per_shard(n_rows, n_endpoints, repeats, slots))
-        for repeat_from, repeat_to in _cut(repeats, MAX_SHARD_CELLS)
+        for row_from, row_to in cut(n_rows, _rows_per_shard(n_rows, n_endpoints, repeats, slots))
+        for repeat_from, repeat_to in cut(repeats, MAX_SHARD_CELLS)
         for endpoint in range(n_endpoints)
     ]
 
@@ -70,7 +70,7 @@ def _rows_per_shard(n_rows: int, n_endpoints: int, repeats: int, slots: int) -> 
     return max(1, min(max(cells, MIN_SHARD_CELLS), MAX_SHARD_CELLS) // repeats)
 
 
-def _cut(n: int, longest: int) -> Iterator[tuple[int, int]]:
+def cut(n: int, longest: int) -> Iterator[tuple[int, int]]:
     """Cut [0, n) into the fewest runs of at most `longest`, as even as can be."""
     pieces = -(-n // longest)
     for piece in range(pieces):

@@ -21,7 +21,8 @@ from hikaku.failpoints import Point, reach
 from hikaku.ids import new_uuid
 from hikaku.jobs import JobState
 from hikaku.storage import shards
-from hikaku.storage.shards import Claim, Held
+from hikaku.storage.claims import Claim
+from hikaku.storage.shards import Held
 from workers.database import DATABASE_ERRORS, Database
 from workers.errors import Cancelling, Draining, Revoked
 

@@ -17,9 +17,10 @@ from hikaku.errors import InvalidInput
 from hikaku.failpoints import Point, reach
 from hikaku.jobs import Cell, CellAddress, CellRecord, CellScore, Outcome, failure
 from hikaku.specs import Snapshot, SnapshotEndpoint
-from hikaku.storage import completions, jobs, shards
+from hikaku.storage import claims, completions, jobs, shards
+from hikaku.storage.claims import Claim
 from hikaku.storage.completions import Recorded, RequestHash
-from hikaku.storage.shards import Claim, Work
+from hikaku.storage.shards import Work
 from hikaku.templates import Template, parse
 from workers.database import Database
 from workers.errors import Cancelling, StopShard
@@ -96,10 +97,10 @@ async def run(room: Room, shard_id: int) -> None:
     Raises:
         Exception: Something unforeseen; the shard is back in the queue, or dead after too many.
     """
-    claim = await _claim(room, lambda session: shards.claim(session, shard_id, room.lease.worker))
+    claim = await _claim(room, lambda session: claims.claim(session, shard_id, room.lease.worker))
     while claim is not None:
         await _run(room, claim)
-        claim = await _claim(room, lambda session: shards.claim_next(session, room.lease.worker))
+        claim = await _claim(room, lambda session: claims.claim_next(session, room.lease.worker))
 
 
 async def _claim(room: Room, take: Callable[[Session], Claim | None]) -> Claim | None:

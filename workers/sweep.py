@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from hikaku.failpoints import Point, reach
 from hikaku.queue import Queue
-from hikaku.storage import idempotency, jobs, shards, tracking
+from hikaku.storage import control, idempotency, jobs, shards, tracking
 from hikaku.storage.connection import Sessions
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Sweep:
 
     def _close(self) -> None:
         with self._sessions.begin() as session:
-            jobs.cancel_unclaimed(session)
+            control.cancel_unclaimed(session)
             left_open = jobs.ended_but_open(session)
         for job_id in left_open:
             with self._sessions.begin() as session:

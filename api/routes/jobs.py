@@ -30,7 +30,8 @@ from api.wire import (
 )
 from hikaku.jobs import JobState, Outcome
 from hikaku.specs import Closed, JobSpec
-from hikaku.storage import jobs
+from hikaku.storage import control, jobs
+from hikaku.storage.control import Failed
 from hikaku.storage.idempotency import Answer
 from hikaku.submission import submit
 
@@ -126,7 +127,7 @@ def cancel_job(job_id: JobId, context: ContextDep, once: OnceDep) -> JSONRespons
         first = once.recall(session)
         if first is not None:
             return _accepted(first, replayed=True)
-        jobs.cancel(session, job_id)
+        control.cancel(session, job_id)
         answer = _answer(session, context, job_id, HTTPStatus.ACCEPTED)
         once.keep(session, answer)
     return _accepted(answer)
@@ -149,7 +150,7 @@ def retry_failed(
         first = once.recall(session)
         if first is not None:
             return _accepted(first, replayed=True)
-        jobs.retry_failed(session, job_id, outcomes)
+        control.retry_failed(session, job_id, Failed(outcomes=outcomes))
         answer = _answer(session, context, job_id, HTTPStatus.ACCEPTED)
         once.keep(session, answer)
     return _accepted(answer)

@@ -3,18 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from hikaku import ids
-from hikaku.errors import Conflict, InvalidInput, NotFound
+from hikaku.errors import NotFound
 from hikaku.failpoints import Point, reach
-from hikaku.jobs import FAILED_OUTCOMES, JobState, Outcome, ShardState, check_move
-from hikaku.planning import MAX_SHARD_CELLS, PlannedShard
+from hikaku.jobs import FAILED_OUTCOMES, JobState, Outcome, ShardKind, ShardState
+from hikaku.planning import PlannedShard, cut
 from hikaku.specs import Snapshot
 from hikaku.storage import tracking
-from hikaku.storage.tables import CellResult, Job, JobEvent, Shard, Worker
+from hikaku.storage.tables import Job, JobEvent, Shard, Worker
 
 _COUNTED = [(outcome, getattr(Shard, f"n_{outcome.value}")) for outcome in Outcome]
 
@@ -26,7 +27,7 @@ class EndpointProgress:
     counts: dict[Outcome, int]
     calls: int
     repeated_calls: int
-    """Calls that were in flight when their worker died; their cells were asked again."""
+    """Calls in flight when their worker died, or answered when another answer was recorded."""
     reused: int
     input_tokens: int
     output_tokens: int
@@ -89,9 +90,18 @@ def add(
     )
     session.add(job)
     session.flush()
+    announce(session, job_id, JobState.QUEUED)
+    return add_shards(session, job, shards)
+
+
+def add_shards(
+    session: Session, job: Job, planned: Sequence[PlannedShard], kind: ShardKind = ShardKind.ASK
+) -> list[int]:
+    """Store more shards of a job; gives their ids."""
     rows = [
         Shard(
-            job_id=job_id,
+            job_id=job.id,
+            kind=kind,
             endpoint=shard.endpoint,
             row_from=shard.row_from,
             row_to=shard.row_to,
@@ -99,12 +109,11 @@ def add(
             repeat_to=shard.repeat_to,
             n_cells=shard.n_cells,
             state=ShardState.QUEUED,
-            priority=priority,
+            priority=job.priority,
         )
-        for shard in shards
+        for shard in planned
     ]
     session.add_all(rows)
-    _announce(session, job_id, JobState.QUEUED)
     session.flush()
     return [shard.id for shard in rows]
 
@@ -136,7 +145,12 @@ def snapshot(job: Job) -> Snapshot:
 
 
 def listing(
-    session: Session, *, after: str | None = None, limit: int = 50, state: JobState | None = None
+    session: Session,
+    *,
+    after: str | None = None,
+    limit: int = 50,
+    state: JobState | None = None,
+    project: str | None = None,
 ) -> list[Job]:
     """List jobs, newest first.
 
@@ -145,12 +159,15 @@ def listing(
         after: The id of the last job already seen.
         limit: How many at most.
         state: Only those in this state.
+        project: Only those of this project.
     """
     statement = select(Job).order_by(Job.id.desc()).limit(limit)
     if after is not None:
         statement = statement.where(Job.id < after)
     if state is not None:
         statement = statement.where(Job.state == state)
+    if project is not None:
+        statement = statement.where(Job.project == project)
     return list(session.scalars(statement))
 
 
@@ -188,124 +205,21 @@ def progress(session: Session, job_ids: Sequence[str]) -> dict[str, Progress]:
     return found
 
 
-def events(session: Session, job_id: str, *, after_seq: int = 0) -> list[JobEvent]:
+def events(
+    session: Session, job_id: str, *, after_seq: int = 0, limit: int | None = None
+) -> list[JobEvent]:
     """List what happened to a job since an event, oldest first."""
     statement = (
         select(JobEvent)
         .where(JobEvent.job_id == job_id, JobEvent.seq > after_seq)
         .order_by(JobEvent.seq)
+        .limit(limit)
     )
     return list(session.scalars(statement))
 
 
-def cancel(session: Session, job_id: str) -> Job:
-    """Stop a job: shards nobody has claimed end here, the others when their calls in flight do.
-
-    Raises:
-        NotFound: There is no such job.
-        Conflict: It has ended already.
-    """
-    job = get(session, job_id, lock=True)
-    if job.state in {JobState.CANCELLING, JobState.CANCELLED}:
-        return job
-    check_move(JobState(job.state), JobState.CANCELLING)
-    job.state = JobState.CANCELLING
-    _announce(session, job_id, JobState.CANCELLING)
-    session.flush()
-    cancel_unclaimed(session)
-    close_if_ended(session, job_id)
-    return job
-
-
-def cancel_unclaimed(session: Session) -> None:
-    """End the queued shards of jobs that are being cancelled.
-
-    A shard that somebody holds at this moment is passed over: a claim takes its shard before its
-    job, so waiting for it here could wait for ever. The sweep comes by again.
-    """
-    unclaimed = (
-        select(Shard.id)
-        .join(Job, Job.id == Shard.job_id)
-        .where(Shard.state == ShardState.QUEUED, Job.state == JobState.CANCELLING)
-        .with_for_update(of=Shard, skip_locked=True)
-    )
-    session.execute(
-        update(Shard)
-        .where(Shard.id.in_(unclaimed))
-        .values(state=ShardState.CANCELLED, finished_at=func.now(), published_at=None)
-    )
-
-
-def retry_failed(
-    session: Session, job_id: str, outcomes: Sequence[Outcome] = ()
-) -> tuple[Job, int]:
-    """Put the failed cells of an ended job back to work; their old results stay until then.
-
-    Args:
-        session: The transaction.
-        job_id: The job.
-        outcomes: Only cells that ended so; every failed one if empty.
-
-    Returns:
-        The job and how many cells are asked again.
-
-    Raises:
-        InvalidInput: An outcome is not a failure.
-        Conflict: The job has not ended, or no cell failed so.
-    """
-    wanted = list(outcomes) or sorted(FAILED_OUTCOMES)
-    for outcome in wanted:
-        if not outcome.is_failed:
-            raise InvalidInput(f"cells that ended {outcome} have not failed and are not retried")
-    job = get(session, job_id, lock=True)
-    if not JobState(job.state).is_final:
-        raise Conflict(f"job {job_id} is {job.state}; failed cells are retried when it has ended")
-    failed = _failed_cells(session, job, wanted)
-    if not failed:
-        raise Conflict(f"no cell of job {job_id} ended {', '.join(wanted)}")
-    job.round += 1
-    job.state, job.finished_at = JobState.QUEUED, None
-    for endpoint, cells in failed.items():
-        for start in range(0, len(cells), MAX_SHARD_CELLS):
-            session.add(_retry_shard(job, endpoint, cells[start : start + MAX_SHARD_CELLS]))
-    _announce(session, job_id, JobState.QUEUED)
-    session.flush()
-    return job, sum(map(len, failed.values()))
-
-
-def _failed_cells(
-    session: Session, job: Job, outcomes: Sequence[Outcome]
-) -> dict[int, list[tuple[int, int]]]:
-    statement = (
-        select(CellResult.endpoint, CellResult.row, CellResult.repeat)
-        .where(
-            CellResult.bucket == job.bucket,
-            CellResult.job_id == job.id,
-            CellResult.outcome.in_(outcomes),
-        )
-        .order_by(CellResult.endpoint, CellResult.row, CellResult.repeat)
-    )
-    cells: dict[int, list[tuple[int, int]]] = {}
-    for endpoint, row, repeat in session.execute(statement):
-        cells.setdefault(endpoint, []).append((row, repeat))
-    return cells
-
-
-def _retry_shard(job: Job, endpoint: int, cells: Sequence[tuple[int, int]]) -> Shard:
-    return Shard(
-        job_id=job.id,
-        endpoint=endpoint,
-        row_from=cells[0][0],
-        row_to=cells[-1][0] + 1,
-        repeat_to=1 + max(repeat for _, repeat in cells),
-        rows=[row for row, _ in cells],
-        repeats=[repeat for _, repeat in cells],
-        round=job.round,
-        n_cells=len(cells),
-        state=ShardState.QUEUED,
-        priority=job.priority,
-    )
-
+_JUDGED_AT_ONCE = 4_096
+"""Cells of a shard that only judges what is recorded."""
 
 _UNFINISHED = text("""
 select j.id from job j
@@ -328,23 +242,49 @@ def close_if_ended(session: Session, job_id: str) -> JobState | None:
         The state it was closed in; None if it goes on, or somebody closed it before.
     """
     job = get(session, job_id, lock=True)
-    if JobState(job.state).is_final or job.state == JobState.PAUSED:
+    if JobState(job.state).is_final:
         return None
     states = set(session.scalars(select(Shard.state).where(Shard.job_id == job_id).distinct()))
     if states & {ShardState.QUEUED, ShardState.RUNNING}:
         return None
     done = progress(session, [job_id]).get(job_id, Progress())
+    if job.state == JobState.PAUSED and done.count(Outcome.BUDGET_SKIPPED):
+        return None  # paused by its budget: it goes on when that is raised and it is resumed
+    if job.owes_scores and job.state != JobState.CANCELLING:
+        _owe(session, job)
+        return None
     is_whole = done.done >= job.n_cells
     job.state = _final_state(JobState(job.state), states, done, is_whole=is_whole)
     job.finished_at = session.scalar(select(func.clock_timestamp()))
     job.error = session.scalar(
         select(func.min(Shard.error)).where(Shard.job_id == job_id, Shard.state == ShardState.DEAD)
     )
-    _announce(session, job_id, job.state)
+    announce(session, job_id, job.state)
     tracking.put(session, job_id)
     session.flush()
     reach(Point.IN_CLOSE)
     return job.state
+
+
+def _owe(session: Session, job: Job) -> None:
+    """Have all that is recorded judged by the scorers it lacks, before the job ends.
+
+    Planned when no other shard is left: nothing is recorded any more by a plan of before.
+    """
+    kept = snapshot(job)
+    planned = [
+        PlannedShard(
+            endpoint=endpoint,
+            row_from=row_from,
+            row_to=row_to,
+            repeat_from=0,
+            repeat_to=kept.repeats,
+        )
+        for row_from, row_to in cut(kept.dataset.n_rows, max(1, _JUDGED_AT_ONCE // kept.repeats))
+        for endpoint in range(len(kept.endpoints))
+    ]
+    job.owes_scores = False
+    add_shards(session, job, planned, ShardKind.SCORE)
 
 
 def _final_state(
@@ -378,5 +318,11 @@ def queue_depth(session: Session) -> QueueDepth:
     )
 
 
-def _announce(session: Session, job_id: str, state: JobState) -> None:
-    session.add(JobEvent(job_id=job_id, kind="state", data={"state": state}))
+def announce(session: Session, job_id: str, state: JobState) -> None:
+    """Note that a job has come to a state."""
+    note(session, job_id, "state", {"state": state})
+
+
+def note(session: Session, job_id: str, kind: str, happened: dict[str, Any]) -> None:
+    """Add an event to a job's history."""
+    session.add(JobEvent(job_id=job_id, kind=kind, data=happened))

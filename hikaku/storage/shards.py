@@ -1,7 +1,7 @@
-"""Shards and the workers that hold them: claim, lease, complete, reap, publish.
+"""Shards and the workers that hold them: lease, work, complete, reap, publish.
 
-A hint on the broker says "run shard S"; whether a worker may is decided here. A claim raises the
-shard's epoch, and only the claimant of the present epoch may complete it.
+A claim (`hikaku.storage.claims`) raises the shard's epoch, and only the claimant of the present
+epoch may complete it.
 """
 
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from hikaku.failpoints import Point, reach
-from hikaku.jobs import FAILED_OUTCOMES, Cell, Hint, JobState, ShardState
-from hikaku.storage.tables import CellResult, DatasetRow, Job, JobEvent, Shard, Worker
+from hikaku.jobs import FAILED_OUTCOMES, Cell, Hint, JobState, ShardKind, ShardState
+from hikaku.storage.claims import Claim
+from hikaku.storage.tables import CellResult, DatasetRow, Job, Shard, Worker
 
 MAX_CLAIMS = 20
 """A shard claimed this often without finishing is dead: something in it kills its workers."""
@@ -35,18 +35,6 @@ GIVE_UP_WAIT = timedelta(seconds=1)
 """How long a given-up shard rests, for each time it was claimed."""
 
 RUNNABLE = (JobState.QUEUED, JobState.RUNNING)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """A worker's right to run a shard, until the lease ends or the epoch moves on."""
-
-    shard_id: int
-    job_id: str
-    epoch: int
-    endpoint: int
-    round: int
-    n_cells: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,74 +80,6 @@ def held(session: Session, worker: UUID) -> list[Held]:
         Held(shard_id=shard_id, epoch=epoch, job_state=JobState(state))
         for shard_id, epoch, state in session.execute(statement)
     ]
-
-
-def claim(session: Session, shard_id: int, worker: UUID) -> Claim | None:
-    """Take a queued shard; None means the hint was stale or a duplicate.
-
-    The first claim of a job starts it.
-    """
-    return _take(session, _runnable().where(Shard.id == shard_id), worker)
-
-
-def claim_next(session: Session, worker: UUID) -> Claim | None:
-    """Take the shard that is first in line; None when nothing waits.
-
-    A worker that has finished one goes on with this, in the order of Postgres, and does not wait
-    for the broker.
-    """
-    return _take(session, _runnable().order_by(Shard.priority, Shard.id).limit(1), worker)
-
-
-def _runnable() -> Select[int]:
-    return (
-        select(Shard.id)
-        .join(Job, Job.id == Shard.job_id)
-        .where(
-            Shard.state == ShardState.QUEUED,
-            Shard.not_before <= func.now(),
-            Job.state.in_(RUNNABLE),
-        )
-        .with_for_update(of=Shard, skip_locked=True)
-    )
-
-
-def _take(session: Session, runnable: Select[int], worker: UUID) -> Claim | None:
-    statement = (
-        update(Shard)
-        .where(Shard.id.in_(runnable.scalar_subquery()))
-        .values(
-            state=ShardState.RUNNING,
-            owner=worker,
-            epoch=Shard.epoch + 1,
-            claims=Shard.claims + 1,
-        )
-        .returning(Shard.id, Shard.job_id, Shard.epoch, Shard.endpoint, Shard.round, Shard.n_cells)
-    )
-    taken = session.execute(statement).one_or_none()
-    if taken is None:
-        return None
-    _start(session, taken.job_id)
-    reach(Point.IN_CLAIM)
-    return Claim(
-        shard_id=taken.id,
-        job_id=taken.job_id,
-        epoch=taken.epoch,
-        endpoint=taken.endpoint,
-        round=taken.round,
-        n_cells=taken.n_cells,
-    )
-
-
-def _start(session: Session, job_id: str) -> None:
-    started = session.execute(
-        update(Job)
-        .where(Job.id == job_id, Job.state == JobState.QUEUED)
-        .values(state=JobState.RUNNING, started_at=func.coalesce(Job.started_at, func.now()))
-        .returning(Job.id)
-    ).one_or_none()
-    if started is not None:
-        session.add(JobEvent(job_id=job_id, kind="state", data={"state": JobState.RUNNING}))
 
 
 def work(session: Session, claimed: Claim) -> list[Work]:
@@ -230,9 +150,9 @@ def complete(session: Session, claimed: Claim, worker: UUID) -> bool:
     lacks a result. A retry's cells may have landed under another shard: those are looked for.
     """
     shard = session.get_one(Shard, claimed.shard_id)
-    if shard.rows is not None:
-        if work(session, claimed):
-            return False
+    if shard.rows is not None and work(session, claimed):
+        return False
+    if shard.rows is not None or claimed.kind is ShardKind.SCORE:
         return _release(session, claimed, worker, state=ShardState.DONE, finished=True)
     return _release(
         session,
@@ -380,7 +300,7 @@ def to_publish(session: Session, *, window: int, again: bool) -> list[Hint]:
             Job.state.in_(RUNNABLE),
             or_(Shard.published_at.is_(None), text("true") if again else text("false")),
         )
-        .order_by(Shard.priority, Shard.id)
+        .order_by(Job.priority, Job.served_at.nulls_first(), Shard.id)
         .limit(room)
         .with_for_update(of=Shard, skip_locked=True)
     )

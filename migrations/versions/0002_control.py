@@ -23,7 +23,10 @@ def upgrade() -> None:
     op.add_column(
         "job", sa.Column("project", sa.Text(), server_default=sa.text("'default'"), nullable=False)
     )
-    op.add_column("job", sa.Column("unscored_from", sa.SmallInteger(), nullable=True))
+    op.add_column(
+        "job",
+        sa.Column("owes_scores", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+    )
     op.add_column("job", sa.Column("served_at", TIME, nullable=True))
     op.create_index("job_by_project", "job", ["project", "id"])
     op.add_column(
@@ -38,7 +41,7 @@ def downgrade() -> None:
     op.drop_column("shard", "kind")
     op.drop_index("job_by_project", table_name="job")
     op.drop_column("job", "served_at")
-    op.drop_column("job", "unscored_from")
+    op.drop_column("job", "owes_scores")
     op.drop_column("job", "project")
     op.drop_table("project")
 

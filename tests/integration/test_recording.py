@@ -7,7 +7,7 @@ from sqlalchemy import func, select, text
 from hikaku.errors import InvalidInput
 from hikaku.ids import new_uuid
 from hikaku.jobs import AttemptOutcome, CellCalls, JobState, Outcome
-from hikaku.storage import jobs, recording, results, shards
+from hikaku.storage import claims, control, jobs, recording, results, shards
 from hikaku.storage.results import CellKey
 from hikaku.storage.tables import AttemptLine, CellResult, Score, Shard
 from tests.support.jobs import record, spec, store
@@ -174,7 +174,7 @@ class TestTheLifeOfAShard:
 
     def claim(self, sessions, shard, worker):
         with sessions.begin() as session:
-            return shards.claim(session, shard, worker)
+            return claims.claim(session, shard, worker)
 
     def test_a_shard_is_claimed_once(self, sessions, submitted):
         shard = shard_of(sessions, submitted.job_id)
@@ -189,7 +189,7 @@ class TestTheLifeOfAShard:
         claimed = []
         for _ in range(4):
             with sessions.begin() as session:
-                claimed.append(shards.claim_next(session, worker))
+                claimed.append(claims.claim_next(session, worker))
         jobs_in_line = [claim.job_id if claim else None for claim in claimed]
         assert jobs_in_line == [urgent.job_id, submitted.job_id, submitted.job_id, None]
 
@@ -269,7 +269,7 @@ class TestTheLifeOfAShard:
 
     def test_cancelling_an_unclaimed_job_ends_it_at_once(self, sessions, submitted):
         with sessions.begin() as session:
-            job = jobs.cancel(session, submitted.job_id)
+            job = control.cancel(session, submitted.job_id)
             assert job.state == JobState.CANCELLED
 
     def test_cancelling_does_not_wait_for_a_claim_that_is_under_way(self, sessions, submitted):
@@ -279,11 +279,11 @@ class TestTheLifeOfAShard:
             claiming.execute(select(Shard).where(Shard.id == shard).with_for_update())
             with sessions.begin() as session:
                 session.execute(text("set local lock_timeout = '2s'"))
-                job = jobs.cancel(session, submitted.job_id)
+                job = control.cancel(session, submitted.job_id)
                 assert job.state == JobState.CANCELLING
-            assert shards.claim(claiming, shard, worker) is None
+            assert claims.claim(claiming, shard, worker) is None
         with sessions.begin() as session:
-            jobs.cancel_unclaimed(session)
+            control.cancel_unclaimed(session)
             assert jobs.close_if_ended(session, submitted.job_id) is JobState.CANCELLED
 
     def ended(self, sessions, job_id, outcomes):
@@ -303,11 +303,11 @@ class TestTheLifeOfAShard:
         job_id = store(sessions, spec(endpoints=["a"]), ["a"]).job_id
         self.ended(sessions, job_id, [Outcome.TIMEOUT, Outcome.OK])
         with sessions.begin() as session:
-            jobs.retry_failed(session, job_id)
+            control.retry_failed(session, job_id)
             (first,) = shards.to_publish(session, window=64, again=False)
         with sessions.begin() as session:
-            jobs.cancel(session, job_id)
-            jobs.retry_failed(session, job_id)
+            control.cancel(session, job_id)
+            control.retry_failed(session, job_id)
             (second,) = shards.to_publish(session, window=64, again=False)
         put(sessions, record(job_id, first.shard_id, row=0, round=1))
         worker = self.join(sessions)
@@ -329,8 +329,8 @@ class TestTheLifeOfAShard:
         )
         with sessions.begin() as session:
             shards.complete(session, claim, worker)
-            assert jobs.cancel(session, job_id).state == JobState.CANCELLED
-            jobs.retry_failed(session, job_id)
+            assert control.cancel(session, job_id).state == JobState.CANCELLED
+            control.retry_failed(session, job_id)
             (again,) = shards.to_publish(session, window=64, again=False)
         claim = self.claim(sessions, again.shard_id, worker)
         put(sessions, record(job_id, again.shard_id, row=0, round=1))
@@ -356,7 +356,7 @@ class TestTheLifeOfAShard:
         with sessions.begin() as session:
             closed = jobs.close_if_ended(session, submitted.job_id)
             assert closed is JobState.COMPLETED_WITH_ERRORS
-            job, n = jobs.retry_failed(session, submitted.job_id)
+            job, n = control.retry_failed(session, submitted.job_id)
             assert (job.state, n) == (JobState.QUEUED, 2)
             (hint,) = shards.to_publish(session, window=64, again=False)
         worker = self.join(sessions)

@@ -18,7 +18,7 @@ from sqlalchemy import func, select, update
 from hikaku.jobs import JobState, Outcome, ShardState
 from hikaku.settings import Settings
 from hikaku.specs import JobSpec
-from hikaku.storage import jobs, recording, tracking
+from hikaku.storage import control, jobs, recording, tracking
 from hikaku.storage.tables import Shard
 from tests.support.jobs import record, spec, store
 from workers.tracking import Tracker
@@ -293,7 +293,7 @@ def test_a_retried_job_updates_its_runs(server, client, sessions, ended, tmp_pat
     tracker.track(ended)
     before = runs_of(client, ended)
     with sessions.begin() as session:
-        job, cells = jobs.retry_failed(session, ended)
+        job, cells = control.retry_failed(session, ended)
         assert cells == 1
     tracker.track(ended)
     assert line_of(sessions, ended).state == "synced", "while it runs, nothing is due"

@@ -64,8 +64,8 @@ class Job(Base):
     round: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     """How often failed cells have been retried on request."""
     n_cells: Mapped[int] = mapped_column(BigInteger)
-    unscored_from: Mapped[int | None] = mapped_column(SmallInteger)
-    """Position of the first scorer that recorded completions may lack; None when all are judged."""
+    owes_scores: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Whether recorded completions may lack the score of a scorer; paid before the job ends."""
     served_at: Mapped[datetime | None]
     """When a worker last took a shard of it: of two with equal rights the other goes next."""
     estimate: Mapped[Json | None]
@@ -158,7 +158,7 @@ class Shard(Base):
     n_reused: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     n_calls: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     n_calls_unknown: Mapped[int] = mapped_column(Integer, server_default=text("0"))
-    """Calls in flight when their worker died: made again, and perhaps billed twice."""
+    """Calls bought twice, perhaps: in flight when their worker died, or answered second."""
     input_tokens: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     output_tokens: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     cost_usd: Mapped[Decimal] = mapped_column(server_default=text("0"))
