@@ -26,6 +26,16 @@ def respond(provider: Provider, body: JSONObject) -> Awaitable[Answer]:
     return provider.respond(body)
 
 
+def message(provider: Provider, body: JSONObject) -> Awaitable[Answer]:
+    """Ask for a message of Anthropic's Messages API."""
+    return provider.message(body)
+
+
+def count_tokens(provider: Provider, body: JSONObject) -> Awaitable[Answer]:
+    """Ask how many tokens a message would have the model read."""
+    return provider.count_tokens(body)
+
+
 def stream_chat(provider: Provider, body: JSONObject) -> AsyncGenerator[bytes, None]:
     """Ask for a chat completion in chunks."""
     return provider.stream_chat(body)
@@ -39,3 +49,8 @@ def stream_complete(provider: Provider, body: JSONObject) -> AsyncGenerator[byte
 def stream_respond(provider: Provider, body: JSONObject) -> AsyncGenerator[bytes, None]:
     """Ask for a response of the Responses API in events."""
     return provider.stream_respond(body)
+
+
+def stream_message(provider: Provider, body: JSONObject) -> AsyncGenerator[bytes, None]:
+    """Ask for a message of Anthropic's Messages API in events."""
+    return provider.stream_message(body)

@@ -77,9 +77,10 @@ class Desk:
             attempt, chunks, chunk = await _opened(course, open_)
             try:
                 async with aclosing(chunks):
+                    usage = usage_in(chunk, usage)
                     yield chunk
                     async for chunk in chunks:
-                        usage = usage_in(chunk) or usage
+                        usage = usage_in(chunk, usage)
                         yield chunk
             except BaseException as failed:
                 attempt.failed(failed)

@@ -185,6 +185,18 @@ class Gateway:
         """One response of OpenAI's Responses API, from a vendor that has it."""
         return await self._asked(endpoint, EndpointType.CHAT, abilities.respond, body, ticket)
 
+    async def message(
+        self, endpoint: str, body: JSONObject, *, ticket: Ticket | None = None
+    ) -> Answer:
+        """One message of Anthropic's Messages API, from a vendor that has it."""
+        return await self._asked(endpoint, EndpointType.CHAT, abilities.message, body, ticket)
+
+    async def count_tokens(
+        self, endpoint: str, body: JSONObject, *, ticket: Ticket | None = None
+    ) -> Answer:
+        """What a message would be charged for as input, from the same."""
+        return await self._asked(endpoint, EndpointType.CHAT, abilities.count_tokens, body, ticket)
+
     def stream_chat(
         self, endpoint: str, body: JSONObject, *, ticket: Ticket | None = None
     ) -> AsyncGenerator[bytes, None]:

@@ -88,8 +88,9 @@ class AnthropicSettings(Settings):
     version: str = "2023-06-01"
     beta: str | None = None
     """Sent as `anthropic-beta`."""
-    max_tokens: int | None = Field(default=None, ge=1)
-    """For requests that name none: Anthropic wants a number with each of them."""
+    max_tokens: int = Field(default=4096, ge=1)
+    """For requests that name none: Anthropic wants a number with each of them, and every model of
+    its takes this one. An answer that was cut there has the finish reason `length`."""
 
 
 class CohereSettings(Settings):
@@ -117,13 +118,11 @@ class VertexSettings(Settings):
     """A key or a login, or `metadata` on Google's own machines; unset, the machine's login."""
     vertex_access_token: Secret | None = None
     """Instead of credentials: a token that somebody else renews."""
-    vertex_anthropic_betas: list[str] | str | None = Field(
-        default=None, json_schema_extra=INCIDENTAL
-    )
-    """Read and without effect: requests are translated, and their headers stay here."""
+    vertex_anthropic_betas: list[str] | str | None = None
+    """Sent as `anthropic-beta` to Claude."""
     api_base: Url | None = None
     max_tokens: int | None = Field(default=None, ge=1)
-    """As Anthropic's."""
+    """As Anthropic's; unset, as its default."""
 
 
 class AwsSettings(Settings):

@@ -17,7 +17,7 @@ from gateway.providers.translated import translated
 from gateway.providers.watsonx import WatsonxProvider
 from gateway.types import EndpointType
 
-__all__ = ["Provider", "bind", "has_responses"]
+__all__ = ["Provider", "bind", "has_messages", "has_responses"]
 
 
 def bind(endpoint: Endpoint, transport: Transport) -> Provider:
@@ -86,3 +86,17 @@ def _openai(endpoint: Endpoint, transport: Transport, base_url: str) -> Provider
 def has_responses(endpoint: Endpoint) -> bool:
     """Whether the endpoint's vendor has OpenAI's Responses API itself."""
     return endpoint.wire is Wire.OPENAI and habits_of(endpoint).responses
+
+
+def has_messages(endpoint: Endpoint) -> bool:
+    """Whether the endpoint's vendor has Anthropic's Messages API itself."""
+    model = endpoint.model or ""
+    match endpoint.wire:
+        case Wire.ANTHROPIC:
+            return True
+        case Wire.VERTEX:
+            return model.startswith("claude")
+        case Wire.BEDROCK:
+            return "anthropic.claude" in model  # Of an application's own profile nothing is known.
+        case _:
+            return False

@@ -7,11 +7,19 @@ import msgspec
 from typing_extensions import override
 
 from gateway.config import Endpoint
-from gateway.errors import GatewayError, InvalidRequest, MalformedAnswer, QuotaExhausted
+from gateway.errors import GatewayError, MalformedAnswer, QuotaExhausted
 from gateway.http import Transport, WireRequest, failure_of
 from gateway.providers.anthropic_answers import Reading, read_message
 from gateway.providers.conversation import Image, Part, Text, ToolCall, ToolResult, Turn, read
 from gateway.providers.judged import called, opened
+from gateway.providers.messages import (
+    BETAS,
+    betas,
+    count_answer,
+    message_answer,
+    message_events,
+    own_words,
+)
 from gateway.providers.parrot import wants_usage
 from gateway.providers.provider import Abilities, Provider
 from gateway.providers.sse import events
@@ -28,6 +36,8 @@ _STATUS = {
     "rate_limit_error": 429, "api_error": 500, "timeout_error": 504, "overloaded_error": 529,
 }  # fmt: skip
 """The status that an error inside a stream would have had."""
+DEFAULT_TOKENS = 4096
+"""The most that every model of Anthropic's writes; an answer cut there says `length`."""
 
 
 class Door(Protocol):
@@ -37,6 +47,10 @@ class Door(Protocol):
         """The HTTP request for a Messages body without `model` and `stream`."""
         ...
 
+    async def count(self, payload: dict[str, JSON]) -> WireRequest:
+        """The HTTP request that counts the tokens of such a body."""
+        ...
+
 
 class OwnDoor(Door):
     """Anthropic's own API."""
@@ -44,22 +58,28 @@ class OwnDoor(Door):
     def __init__(self, endpoint: Endpoint, *, base_url: str) -> None:
         self._endpoint = endpoint
         self._url = base_url + "/messages"
+        self._beta = endpoint.options.get("beta")
         self._headers = {
             "Content-Type": "application/json",
             "anthropic-version": str(endpoint.options.get("version", "")),
         }
         if endpoint.secret is not None:
             self._headers["x-api-key"] = endpoint.secret
-        if isinstance(beta := endpoint.options.get("beta"), str):
-            self._headers["anthropic-beta"] = beta
 
     @override
     async def request(self, payload: dict[str, JSON], *, stream: bool) -> WireRequest:
-        body = {"model": self._endpoint.model, **payload} | ({"stream": True} if stream else {})
+        return self._written(self._url, payload | ({"stream": True} if stream else {}))
+
+    @override
+    async def count(self, payload: dict[str, JSON]) -> WireRequest:
+        return self._written(self._url + "/count_tokens", payload)
+
+    def _written(self, url: str, payload: dict[str, JSON]) -> WireRequest:
+        named = betas(self._beta, payload.pop(BETAS, None))
         return WireRequest(
-            url=self._url,
-            body=msgspec.json.encode(body),
-            headers=self._headers,
+            url=url,
+            body=msgspec.json.encode({"model": self._endpoint.model, **payload}),
+            headers=self._headers | ({"anthropic-beta": named} if named else {}),
             timeouts=self._endpoint.timeouts,
         )
 
@@ -67,13 +87,12 @@ class OwnDoor(Door):
 class AnthropicProvider(Abilities, Provider):
     """Claude.
 
-    Anthropic wants `max_tokens` with every request; there is no number that suits all its
-    models, so it comes from the request, the endpoint's `params`, or `max_tokens` of
-    its configuration, and without any of them the request is refused.
+    Anthropic wants `max_tokens` with every request: it comes from the request, the endpoint's
+    `params`, `max_tokens` of its configuration, or is `DEFAULT_TOKENS`.
     """
 
     def __init__(self, endpoint: Endpoint, transport: Transport, door: Door) -> None:
-        self._most = endpoint.options.get("max_tokens")
+        self._most = endpoint.options.get("max_tokens") or DEFAULT_TOKENS
         self._transport = transport
         self._door = door
 
@@ -86,13 +105,30 @@ class AnthropicProvider(Abilities, Provider):
     @override
     async def stream_chat(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
         request = await self._door.request(_payload(body, self._most), stream=True)
-        reading = Reading(counted=wants_usage(body), failure=_failure_inside)
+        reading = Reading(counted=wants_usage(body), failure=failure_inside)
         async with opened(self._transport, request, _failure) as reply:
             async for event in events(reply.chunks):
                 for chunk in reading.chunks(event):
                     yield chunk
         if not reading.finished:
             raise MalformedAnswer("the stream ended before the answer did")
+
+    @override
+    async def message(self, body: JSONObject) -> Answer:
+        request = await self._door.request(own_words(body), stream=False)
+        return message_answer((await called(self._transport, request, _failure)).body)
+
+    @override
+    async def stream_message(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
+        request = await self._door.request(own_words(body), stream=True)
+        async with opened(self._transport, request, _failure) as reply:
+            async for event in message_events(events(reply.chunks), failure_inside):
+                yield event
+
+    @override
+    async def count_tokens(self, body: JSONObject) -> Answer:
+        request = await self._door.count(own_words(body))
+        return count_answer((await called(self._transport, request, _failure)).body)
 
 
 def _payload(body: JSONObject, most: JSON) -> dict[str, JSON]:
@@ -103,12 +139,6 @@ def _payload(body: JSONObject, most: JSON) -> dict[str, JSON]:
         "max_tokens": asked if asked is not None else most,
         "messages": [_message(turn) for turn in conversation.alternating()],
     }
-    if payload["max_tokens"] is None:
-        raise InvalidRequest(
-            "Anthropic needs `max_tokens`: give it with the request, or declare it for the "
-            "endpoint (`max_tokens` in its `config` or `params`)",
-            code="max_tokens",
-        )
     if conversation.system:
         payload["system"] = _system(conversation.system)
     temperature = wishes.take_number("temperature", low=0, high=1, vendor=_VENDOR)
@@ -194,7 +224,8 @@ def _block(part: Part) -> JSON:
             return {"type": "tool_result", "tool_use_id": call_id, "content": blocks}
 
 
-def _failure_inside(kind: str, event: bytes) -> GatewayError:
+def failure_inside(kind: str, event: bytes) -> GatewayError:
+    """What an error event of a stream means."""
     return _failure(_STATUS.get(kind, 502), {}, event)
 
 

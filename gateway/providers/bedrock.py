@@ -1,6 +1,7 @@
 """AWS Bedrock: chats by Converse and its stream, embeddings and text by InvokeModel."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -9,15 +10,28 @@ import msgspec
 from typing_extensions import override
 
 from gateway.config import Endpoint
-from gateway.errors import EndpointUnavailable, MalformedAnswer, UnsupportedParameter
+from gateway.errors import (
+    EndpointUnavailable,
+    MalformedAnswer,
+    UnsupportedParameter,
+    WrongEndpointType,
+)
 from gateway.http import Transport, WireRequest
+from gateway.providers import anthropic
 from gateway.providers.aws_stream import frames
-from gateway.providers.bedrock_answers import Reading, failure, read_answer
+from gateway.providers.bedrock_answers import (
+    Reading,
+    failure,
+    invoked_count,
+    invoked_events,
+    read_answer,
+)
 from gateway.providers.bedrock_embedders import embedder_of
 from gateway.providers.bedrock_texts import texter_of
 from gateway.providers.conversation import Image, Part, Text, ToolCall, ToolResult, Turn, read
 from gateway.providers.echo import texts_to_embed
 from gateway.providers.judged import called, embedded, encoding_of, opened
+from gateway.providers.messages import message_answer, message_events, own_words
 from gateway.providers.parrot import wants_usage
 from gateway.providers.provider import Abilities, Provider
 from gateway.providers.wishes import Tool, ToolChoice, Wishes
@@ -27,6 +41,7 @@ if TYPE_CHECKING:
     from gateway.providers.aws_access import Access
 
 _VENDOR = "Bedrock"
+_ANTHROPIC_VERSION = "bedrock-2023-05-31"
 _OWN = {
     name: name
     for name in (
@@ -92,6 +107,37 @@ class BedrockProvider(Abilities, Provider):
             raise MalformedAnswer(f"{len(vectors)} embeddings for {len(texts)} texts")
         usage = Usage(input_tokens=heard)
         return embedded(vectors, encoding=encoding, usage=usage, model=self._model)
+
+    @override
+    async def message(self, body: JSONObject) -> Answer:
+        request = await self._request("invoke", self._as_claude(body))
+        return message_answer((await called(self._transport, request, failure)).body)
+
+    @override
+    async def stream_message(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
+        request = await self._request("invoke-with-response-stream", self._as_claude(body))
+        async with opened(self._transport, request, failure) as reply:
+            inside = invoked_events(frames(reply.chunks))
+            async for event in message_events(inside, anthropic.failure_inside):
+                yield event
+
+    @override
+    async def count_tokens(self, body: JSONObject) -> Answer:
+        # What is counted has to be whole, and how much may be answered changes nothing.
+        whole = {"max_tokens": 1, **self._as_claude(body)}
+        asked: JSON = {"body": b64encode(msgspec.json.encode(whole)).decode("ascii")}
+        request = await self._request("count-tokens", {"input": {"invokeModel": asked}})
+        return invoked_count((await called(self._transport, request, failure)).body)
+
+    def _as_claude(self, body: JSONObject) -> dict[str, JSON]:
+        """A body of Anthropic's as Bedrock has it: the model stands in the address.
+
+        Raises:
+            WrongEndpointType: It is no model of Anthropic's.
+        """
+        if "anthropic.claude" not in self._model:
+            raise WrongEndpointType(f"`{self._model}` does not speak Anthropic's Messages API")
+        return {"anthropic_version": _ANTHROPIC_VERSION, **own_words(body)}
 
     async def _request(self, verb: str, payload: Mapping[str, JSON]) -> WireRequest:
         access = await self._opened_access()

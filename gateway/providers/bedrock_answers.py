@@ -1,6 +1,6 @@
 """Converse's answers, streams and errors, read into OpenAI's dialect."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -85,6 +85,17 @@ class _Event(msgspec.Struct):
     usage: _Counts | None = None
 
 
+class _Piece(msgspec.Struct):
+    content: bytes = msgspec.field(name="bytes")
+    """In base64, which the decoder takes off."""
+
+
+class _Count(msgspec.Struct):
+    inputTokens: int  # noqa: N815
+
+
+_PIECE = msgspec.json.Decoder(_Piece)
+_COUNT = msgspec.json.Decoder(_Count)
 _ANSWER = msgspec.json.Decoder(_Answer)
 _EVENT = msgspec.json.Decoder(_Event)
 
@@ -179,6 +190,26 @@ class Reading:
             if isinstance(piece, str) and piece:
                 self._calling = False
                 yield self._writer.tool_call(self._calls, arguments=piece)
+
+
+async def invoked_events(frames: AsyncIterator[Frame]) -> AsyncIterator[bytes]:
+    """Events in the model's own words, out of the frames of an invocation.
+
+    Raises:
+        GatewayError: A frame reports one.
+        MalformedAnswer: A frame holds no event.
+    """
+    async for frame in frames:
+        if frame.headers.get(":message-type") != "event":
+            raise _exception(frame)
+        if frame.headers.get(":event-type") == "chunk":
+            yield decoded(_PIECE, frame.payload, "a piece of an invocation").content
+
+
+def invoked_count(raw: bytes) -> Answer:
+    """A count of tokens, in Anthropic's words."""
+    count = decoded(_COUNT, raw, "a count of tokens").inputTokens
+    return Answer(raw=msgspec.json.encode({"input_tokens": count}))
 
 
 def failure(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:

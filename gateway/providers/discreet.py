@@ -48,6 +48,18 @@ class DiscreetProvider(Provider):
     def stream_respond(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
         return self._streamed(self._provider.stream_respond(body))
 
+    @override
+    async def message(self, body: JSONObject) -> Answer:
+        return await self._answered(self._provider.message(body))
+
+    @override
+    def stream_message(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
+        return self._streamed(self._provider.stream_message(body))
+
+    @override
+    async def count_tokens(self, body: JSONObject) -> Answer:
+        return await self._answered(self._provider.count_tokens(body))
+
     async def _answered(self, asking: Awaitable[Answer]) -> Answer:
         try:
             return await asking

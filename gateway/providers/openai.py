@@ -13,8 +13,8 @@ from gateway.http.wire import whole
 from gateway.providers import dialect
 from gateway.providers.access import access_of
 from gateway.providers.fitting import fitting
-from gateway.providers.provider import Provider
-from gateway.providers.responses import checked_event, response_answer
+from gateway.providers.provider import Abilities, Provider
+from gateway.providers.responses import checked_event, own_words, response_answer
 from gateway.providers.sse import events
 from gateway.types import JSON, Answer, JSONObject
 
@@ -27,7 +27,7 @@ complaint.
 """
 
 
-class OpenAIProvider(Provider):
+class OpenAIProvider(Abilities, Provider):
     """One endpoint of an OpenAI-compatible server."""
 
     def __init__(self, endpoint: Endpoint, transport: Transport, *, base_url: str) -> None:
@@ -61,12 +61,12 @@ class OpenAIProvider(Provider):
     @override
     async def respond(self, body: JSONObject) -> Answer:
         self._check_responses()
-        return response_answer(await self._post("/responses", body))
+        return response_answer(await self._post("/responses", own_words(body)))
 
     @override
     async def stream_respond(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
         self._check_responses()
-        request = await self._request("/responses", {**body, "stream": True})
+        request = await self._request("/responses", own_words(body) | {"stream": True})
         async with streaming(self._transport, request) as reply:
             await _check_stream(reply)
             async for event in events(reply.chunks):

@@ -42,6 +42,18 @@ class Provider(Protocol):
         """Events of one response, each the JSON of one event with its `type`."""
         ...
 
+    async def message(self, body: JSONObject) -> Answer:
+        """One message of Anthropic's Messages API; `raw` is the message."""
+        ...
+
+    def stream_message(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
+        """Events of one message, each the JSON of one event with its `type`."""
+        ...
+
+    async def count_tokens(self, body: JSONObject) -> Answer:
+        """What a message would be charged for as input; `raw` is Anthropic's count."""
+        ...
+
 
 class Abilities:
     """Refuses everything; a provider overrides what its protocol has."""
@@ -73,6 +85,18 @@ class Abilities:
     def stream_respond(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
         """Refuse."""
         raise _cannot("speak the Responses API", body)
+
+    async def message(self, body: JSONObject) -> Answer:
+        """Refuse."""
+        raise _cannot("speak Anthropic's Messages API", body)
+
+    def stream_message(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
+        """Refuse."""
+        raise _cannot("speak Anthropic's Messages API", body)
+
+    async def count_tokens(self, body: JSONObject) -> Answer:
+        """Refuse."""
+        raise _cannot("count tokens before they are sent", body)
 
 
 def _cannot(what: str, _body: JSONObject) -> WrongEndpointType:

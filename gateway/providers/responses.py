@@ -7,10 +7,12 @@ import msgspec
 from gateway.errors import GatewayError, MalformedAnswer
 from gateway.http.failures import event_failure
 from gateway.providers.dialect import raise_error_inside
-from gateway.types import Answer, Usage
+from gateway.types import JSON, Answer, JSONObject, Usage
 
 LAST_EVENTS = frozenset({"response.completed", "response.incomplete"})
 """Types of the events after which a stream has said everything."""
+_LIMITS = ("max_completion_tokens", "max_tokens")
+"""Chat's words for what is `max_output_tokens` here; an endpoint's `params` may have them."""
 _FAILED = frozenset({"response.failed", "error"})
 
 
@@ -59,6 +61,18 @@ class _Event(msgspec.Struct):
 
 _RESPONSE = msgspec.json.Decoder(_Response)
 _EVENT = msgspec.json.Decoder(_Event)
+
+
+def own_words(body: JSONObject) -> dict[str, JSON]:
+    """The body, with the endpoint's default parameters as this API has them."""
+    written = dict(body)
+    for name in _LIMITS:
+        if name in written:
+            written.setdefault("max_output_tokens", written.pop(name))
+    if (effort := written.pop("reasoning_effort", None)) is not None:
+        given = written.get("reasoning")
+        written["reasoning"] = {"effort": effort, **(given if isinstance(given, dict) else {})}
+    return written
 
 
 def response_answer(raw: bytes) -> Answer:

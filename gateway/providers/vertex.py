@@ -11,10 +11,12 @@ from gateway.errors import EndpointUnavailable
 from gateway.http import Transport, WireRequest
 from gateway.providers import anthropic, gemini
 from gateway.providers.google_tokens import google_tokens
+from gateway.providers.messages import BETAS, betas
 from gateway.providers.provider import Provider
 from gateway.providers.wishes import Wishes
 from gateway.types import JSON
 
+_NO_HEADERS: Mapping[str, str] = {}
 _ANTHROPIC_VERSION = "vertex-2023-10-16"
 _SPANNING = frozenset({"eu", "us"})
 """Locations that are several regions, and have a host of their own kind."""
@@ -30,8 +32,9 @@ class _Entry:
         self._url = (
             f"{endpoint.base_url or _host(location)}/v1/projects/{quote(project, safe=':')}"
             f"/locations/{quote(location, safe='')}/publishers/{publisher}"
-            f"/models/{quote(endpoint.model or '', safe='@')}:"
+            f"/models/"
         )
+        self._model = endpoint.model or ""
         self._timeouts = endpoint.timeouts
         self._given = endpoint.secrets.get("vertex_access_token")
         credentials = endpoint.secrets.get("vertex_credentials", "")
@@ -39,13 +42,26 @@ class _Entry:
             google_tokens(credentials, transport, endpoint.timeouts) if not self._given else None
         )
 
-    async def request(self, verb: str, payload: Mapping[str, JSON]) -> WireRequest:
+    async def request(
+        self, verb: str, payload: Mapping[str, JSON], headers: Mapping[str, str] = _NO_HEADERS
+    ) -> WireRequest:
         """The HTTP request for one verb of the model."""
+        return await self._written(self._url + quote(self._model, safe="@"), verb, payload, headers)
+
+    async def count(self, payload: Mapping[str, JSON], headers: Mapping[str, str]) -> WireRequest:
+        """The HTTP request that counts tokens: it has a model of its own in its address."""
+        named = {"model": self._model, **payload}
+        return await self._written(self._url + "count-tokens", "rawPredict", named, headers)
+
+    async def _written(
+        self, url: str, verb: str, payload: Mapping[str, JSON], headers: Mapping[str, str]
+    ) -> WireRequest:
         token = await self._tokens.token() if self._tokens is not None else self._given
+        own = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
         return WireRequest(
-            url=self._url + verb,
+            url=f"{url}:{verb}",
             body=msgspec.json.encode(payload),
-            headers={"Content-Type": "application/json", "Authorization": f"Bearer {token}"},
+            headers={**headers, **own},
             timeouts=self._timeouts,
         )
 
@@ -79,13 +95,27 @@ class ClaudeOnVertex(anthropic.Door):
 
     def __init__(self, endpoint: Endpoint, transport: Transport) -> None:
         self._entry = _Entry(endpoint, transport, "anthropic")
+        self._betas = endpoint.options.get("vertex_anthropic_betas")
 
     @override
     async def request(self, payload: dict[str, JSON], *, stream: bool) -> WireRequest:
+        headers = self._headers(payload)
         body = {"anthropic_version": _ANTHROPIC_VERSION, **payload}
         if stream:
-            return await self._entry.request("streamRawPredict", body | {"stream": True})
-        return await self._entry.request("rawPredict", body)
+            return await self._entry.request("streamRawPredict", body | {"stream": True}, headers)
+        return await self._entry.request("rawPredict", body, headers)
+
+    @override
+    async def count(self, payload: dict[str, JSON]) -> WireRequest:
+        headers = self._headers(payload)
+        return await self._entry.count(
+            {"anthropic_version": _ANTHROPIC_VERSION, **payload}, headers
+        )
+
+    def _headers(self, payload: dict[str, JSON]) -> dict[str, str]:
+        """Those about betas, which are taken out of the body."""
+        named = betas(self._betas, payload.pop(BETAS, None))
+        return {"anthropic-beta": named} if named else {}
 
 
 def vertex(endpoint: Endpoint, transport: Transport) -> Provider:

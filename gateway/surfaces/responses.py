@@ -3,10 +3,6 @@
 Vendors that have it are sent the request as it came; the others are asked by chat.
 """
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-
-import msgspec
 from starlette.routing import Route
 
 from gateway.client import Gateway
@@ -27,15 +23,8 @@ from gateway.surfaces.refusals import openai_error, openai_refusal
 from gateway.surfaces.responses_answer import Head, response_of
 from gateway.surfaces.responses_events import ResponseEvents
 from gateway.surfaces.responses_request import to_chat
-from gateway.surfaces.said import read, translated
+from gateway.surfaces.said import passed_events, read, translated
 from gateway.types import JSON
-
-
-class _Event(msgspec.Struct):
-    type: str = "error"
-
-
-_EVENT = msgspec.json.Decoder(_Event)
 
 
 class ResponsesSurface:
@@ -57,16 +46,13 @@ class ResponsesSurface:
         return await while_connected(call.receive, self._translated(call, name, body))
 
     def _has_it(self, name: str) -> bool:
-        """Whether whoever may answer has the API."""
-        catalog = self._gateway.catalog
-        if (traffic := catalog.routes.get(name)) is not None:
-            return all(has_responses(catalog.endpoints[arm]) for arm, _ in traffic.shares)
-        return has_responses(self._gateway.endpoint(name))
+        """Whether whoever may answer has the API, a fallback too."""
+        return all(has_responses(endpoint) for endpoint in self._gateway.answerers(name))
 
     async def _passed(self, call: Call, name: str, body: dict[str, JSON]) -> Reply:
         if not body.pop("stream", None):
             return Whole((await self._gateway.respond(name, body, ticket=call.ticket)).raw)
-        frames = _named(self._gateway.stream_respond(name, body, ticket=call.ticket))
+        frames = passed_events(self._gateway.stream_respond(name, body, ticket=call.ticket))
         return await EventStream.begin(frames, failure=_broken, end=b"")
 
     async def _translated(self, call: Call, name: str, body: dict[str, JSON]) -> Reply:
@@ -82,13 +68,6 @@ class ResponsesSurface:
             failure=lambda error: named_frame(events.fail(error)),
             end=b"",
         )
-
-
-async def _named(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    async with aclosing(events):
-        async for event in events:
-            kind = _EVENT.decode(event).type
-            yield f"event: {kind}\n".encode() + b"data: " + event + b"\n\n"
 
 
 def _broken(error: GatewayError) -> bytes:

@@ -141,6 +141,21 @@ class Events(Protocol):
         ...
 
 
+class _Named(msgspec.Struct):
+    type: str = ""
+
+
+_NAMED = msgspec.json.Decoder(_Named)
+
+
+async def passed_events(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """The frames of events that come with their `type`, as they are."""
+    async with aclosing(events):
+        async for event in events:
+            name = _NAMED.decode(event).type
+            yield f"event: {name}\n".encode() + b"data: " + event + b"\n\n"
+
+
 async def translated(
     chunks: AsyncGenerator[bytes, None], events: Events
 ) -> AsyncGenerator[bytes, None]:
