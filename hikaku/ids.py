@@ -8,6 +8,8 @@ JOB = "job"
 PROMPT_VERSION = "pt"
 DATASET_REVISION = "ds"
 SCHEDULE = "sch"
+FILE = "file"
+BATCH = "batch"
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}

@@ -187,6 +187,17 @@ class JobSpec(Closed):
             raise ValueError("give exactly one of rows, dataset")
         return self
 
+    @model_validator(mode="after")
+    def _requests_are_whole(self) -> "JobSpec":
+        if self.prompt.request is None:
+            return self
+        of_endpoints = [ref.params for ref in self.endpoints if isinstance(ref, EndpointRef)]
+        if any(params.model_dump(exclude_none=True) for params in (self.params, *of_endpoints)):
+            raise ValueError("with prompt.request, parameters stand in each row's `body`")
+        if self.reuse.reads:
+            raise ValueError("whole requests are always asked anew: leave `reuse` out")
+        return self
+
 
 class EndpointIdentity(Closed):
     """What the gateway says of an endpoint when a job is submitted; no secrets in it."""

@@ -15,12 +15,14 @@ from hikaku.failpoints import Point, reach
 from hikaku.jobs import Hint
 from hikaku.planning import plan
 from hikaku.specs import (
+    BODY_COLUMN,
     DatasetRef,
     EndpointIdentity,
     EndpointRef,
     JobSpec,
     Params,
     PromptRef,
+    Reuse,
     ScorerSpec,
     Snapshot,
     SnapshotEndpoint,
@@ -84,7 +86,7 @@ def submit(
         scorers=scorers,
         repeats=spec.repeats,
         baseline=baseline,
-        reuse=spec.reuse,
+        reuse=Reuse.OFF if spec.prompt.request else spec.reuse,
         tags=spec.tags,
     )
     job_id = ids.new_id(ids.JOB)
@@ -112,6 +114,11 @@ def _name(snapshot: Snapshot) -> str:
 def _prompt(session: Session, ref: PromptRef) -> SnapshotPrompt:
     if ref.id is not None or ref.name is not None:
         return _stored_prompt(session, ref)
+    if ref.request is not None:
+        return SnapshotPrompt(
+            id=None, name=None, version=None, messages=(), variables=(BODY_COLUMN,),
+            request=ref.request,
+        )  # fmt: skip
     template = _parsed(ref)
     return SnapshotPrompt(
         id=None,
@@ -161,8 +168,7 @@ def _endpoints(
                     message=f"there is no endpoint {ref.name!r}; there are: {names}",
                 )
             )
-        elif identity.endpoint_type == "llm/v1/embeddings":
-            message = f"endpoint {ref.name!r} makes embeddings; a job needs chat or completions"
+        elif (message := _unfit(spec, identity)) is not None:
             faults.append(Fault(pointer=pointer, message=message))
         elif ref.name in chosen:
             faults.append(Fault(pointer=pointer, message=f"endpoint {ref.name!r} is named twice"))
@@ -172,6 +178,17 @@ def _endpoints(
     if faults:
         raise UnknownName("the job cannot run on these endpoints", faults=faults)
     return tuple(chosen.values())
+
+
+def _unfit(spec: JobSpec, endpoint: EndpointIdentity) -> str | None:
+    """Say why an endpoint cannot answer this job's prompts."""
+    request = spec.prompt.request
+    if request is not None and endpoint.endpoint_type != request.endpoint_type:
+        found, wanted = endpoint.endpoint_type, request.endpoint_type
+        return f"endpoint {endpoint.name!r} is {found}; {request} needs {wanted}"
+    if request is None and endpoint.endpoint_type == "llm/v1/embeddings":
+        return f"endpoint {endpoint.name!r} makes embeddings; a job needs chat or completions"
+    return None
 
 
 def _merged(general: Params, special: Params) -> Params:

@@ -17,6 +17,7 @@ from datetime import timedelta
 import uvloop
 
 from gateway.client import Gateway
+from gateway.surfaces.relay import Relay
 from gateway.watching import Watcher
 from hikaku.settings import Settings
 from hikaku.storage.connection import Sessions
@@ -122,6 +123,7 @@ class Engine:
         room = Room(
             database=self._database,
             gateway=self._gateway,
+            relay=Relay(self._gateway),
             lease=lease,
             recorder=recorder,
             in_flight=asyncio.Semaphore(settings.cells_in_flight),

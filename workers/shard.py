@@ -11,6 +11,7 @@ from typing import Protocol
 from sqlalchemy.orm import Session
 
 from gateway.errors import GatewayError
+from gateway.surfaces.relay import Relayer, WholeRequest
 from gateway.types import JSON, ChatRequest, Completion, Message, Observer
 from hikaku import scoring
 from hikaku.errors import InvalidInput
@@ -27,6 +28,7 @@ from workers.errors import Cancelling, StopShard
 from workers.lease import Lease
 from workers.ledger import Ledger, keepable, storable
 from workers.recorder import Recorder
+from workers.requests import relayed, request_of
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,8 @@ class Room:
 
     database: Database
     gateway: Asker
+    relay: Relayer
+    """The way to put whole requests."""
     lease: Lease
     recorder: Recorder
     in_flight: asyncio.Semaphore
@@ -86,7 +90,7 @@ class Question:
 
     work: Work
     address: CellAddress
-    messages: tuple[Message, ...]
+    asked: tuple[Message, ...] | WholeRequest
     request_hash: bytes | None
     """Content address of the completion; None when the job neither reads nor writes any."""
 
@@ -198,27 +202,31 @@ def _render(plan: Plan) -> tuple[list[Question], list[CellRecord]]:
     unaskable: list[CellRecord] = []
     for work in plan.work:
         try:
-            messages = _messages(plan, work)
+            asked = _asked_with(plan, work)
         except InvalidInput as error:
             unaskable += [
                 failure(_address(plan, cell), Outcome.INVALID_REQUEST, str(error))
                 for cell in work.cells
             ]
             continue
-        questions += [_question(plan, work, cell, messages) for cell in work.cells]
+        questions += [_question(plan, work, cell, asked) for cell in work.cells]
     return questions, unaskable
 
 
-def _messages(plan: Plan, work: Work) -> tuple[Message, ...]:
+def _asked_with(plan: Plan, work: Work) -> tuple[Message, ...] | WholeRequest:
+    if (path := plan.snapshot.prompt.request) is not None:
+        return request_of(work, path, plan.endpoint.name)
     rendered = plan.template.render(work.variables, row=work.row)
     return tuple(Message(role=message.role, content=message.content) for message in rendered)
 
 
-def _question(plan: Plan, work: Work, cell: Cell, messages: tuple[Message, ...]) -> Question:
+def _question(
+    plan: Plan, work: Work, cell: Cell, asked: tuple[Message, ...] | WholeRequest
+) -> Question:
     digest = None
-    if plan.hashes is not None:
-        digest = plan.hashes.of([(m.role, m.content) for m in messages], cell.repeat)
-    return Question(work=work, address=_address(plan, cell), messages=messages, request_hash=digest)
+    if plan.hashes is not None and not isinstance(asked, WholeRequest):
+        digest = plan.hashes.of([(m.role, m.content) for m in asked], cell.repeat)
+    return Question(work=work, address=_address(plan, cell), asked=asked, request_hash=digest)
 
 
 def _address(plan: Plan, cell: Cell) -> CellAddress:
@@ -279,13 +287,12 @@ async def _asked(room: Room, plan: Plan, question: Question) -> CellRecord:
     ledger = Ledger(
         plan.endpoint, question.address, room.recorder, lambda: room.lease.check(plan.claim)
     )
-    request = ChatRequest(
-        endpoint=plan.endpoint.name,
-        messages=question.messages,
-        params=plan.params,
-    )
+    asked = question.asked
     async with room.in_flight:
         try:
+            if isinstance(asked, WholeRequest):
+                return await relayed(room.relay, asked, ledger)
+            request = ChatRequest(endpoint=plan.endpoint.name, messages=asked, params=plan.params)
             completion = await room.gateway.ask(request, observer=ledger)
         except GatewayError as error:
             return ledger.failed(error)

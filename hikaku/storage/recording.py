@@ -25,6 +25,8 @@ from hikaku.jobs import (
     CellCalls,
     CellRecord,
 )
+from hikaku.storage import responses
+from hikaku.storage.budgets import Charges
 
 _CELL = {
     "bucket": "int2", "job_id": "uuid", "endpoint": "int2", "row": "int4", "repeat": "int2",
@@ -38,6 +40,7 @@ _ATTEMPT = {
     "round": "int2", "epoch": "int4", "number": "int2", "shard_id": "int8", "outcome": "text",
     "started_at": "timestamptz", "latency_ms": "float4", "status": "int2", "error": "text",
     "input_tokens": "int4", "output_tokens": "int4", "cost_usd": "numeric",
+    "reserved_usd": "numeric",
 }  # fmt: skip
 _SCORE = {
     "bucket": "int2", "job_id": "uuid", "scorer": "int2", "endpoint": "int2", "row": "int4",
@@ -80,7 +83,9 @@ def _by_copy(
             reach(Point.IN_COPY)
             _copy(cursor, "attempt", _ATTEMPT, _attempt_lines(records))
             _copy(cursor, "score", _SCORE, _score_lines(records))
+            responses.copy(cursor, records)
             _add(cursor, _tallies(records))
+            _charges(records).book(cursor)
             reach(Point.AFTER_COPY_BEFORE_COMMIT)
     except UniqueViolation:
         return False
@@ -106,6 +111,7 @@ def _by_staging(cursor: Cursor[object], records: Sequence[CellRecord]) -> None:
     for shard_id, tally in _land_attempts(cursor, landed).items():
         tallies.setdefault(shard_id, Counter()).update(tally)
     _land_scores(cursor, landed)
+    responses.land(cursor, records, landed)
     _add(cursor, tallies)
 
 
@@ -167,16 +173,22 @@ def _land_attempts(cursor: Cursor[object], landed: set[CellKey] | None = None) -
         "insert into attempt ({columns}) select {columns} from staged_attempt"
         " on conflict do nothing"
         " returning shard_id, outcome, input_tokens, output_tokens, cost_usd,"
-        " bucket, job_id, endpoint, row, repeat"
+        " epoch, reserved_usd, bucket, job_id, endpoint, row, repeat"
     ).format(columns=_names(_ATTEMPT))
     tallies: dict[int, Tally] = {}
-    rows: Iterable[tuple[int, str, int | None, int | None, Decimal | None, *CellKey]]
+    charges = Charges()
+    rows: Iterable[
+        tuple[int, str, int | None, int | None, Decimal | None, int, Decimal | None, *CellKey]
+    ]
     rows = cursor.execute(statement).fetchall()  # type: ignore[assignment]
-    for shard_id, outcome, input_tokens, output_tokens, cost, *key in rows:
-        tally = tallies.setdefault(shard_id, Counter())
-        _count_call(tally, AttemptOutcome(outcome), input_tokens, output_tokens, cost)
+    for shard_id, ended, input_tokens, output_tokens, cost, epoch, reserved, *key in rows:
+        tally, outcome = tallies.setdefault(shard_id, Counter()), AttemptOutcome(ended)
+        _count_call(tally, outcome, input_tokens, output_tokens, cost)
         is_second = landed is not None and tuple(key) not in landed
         tally["n_calls_unknown"] += int(is_second and outcome in _ANSWERS)
+        if reserved is not None:
+            charges.add((shard_id, epoch), outcome, cost, reserved)
+    charges.book(cursor)
     return tallies
 
 
@@ -239,6 +251,7 @@ def _attempt_line(address: CellAddress, attempt: Attempt) -> Line:
         *_key(address), address.round, address.epoch, attempt.number, address.shard_id,
         attempt.outcome.value, attempt.started_at, attempt.latency_ms, attempt.status,
         attempt.error, attempt.input_tokens, attempt.output_tokens, attempt.cost_usd,
+        attempt.reserved_usd,
     )  # fmt: skip
 
 
@@ -269,10 +282,16 @@ def _tallies(records: Iterable[CellRecord], *, attempts: bool = True) -> dict[in
 _ANSWERS = frozenset({AttemptOutcome.OK, AttemptOutcome.REFUSED})
 """What a cell needs once: another of these was bought twice."""
 
-_MAY_BE_BILLED = frozenset(
-    {AttemptOutcome.OK, AttemptOutcome.REFUSED, AttemptOutcome.MALFORMED, AttemptOutcome.UNKNOWN,
-     AttemptOutcome.TIMEOUT}
-)  # fmt: skip
+
+def _charges(records: Iterable[CellRecord]) -> Charges:
+    """Collect what calls cost the budgets that hold them; of most jobs, nothing."""
+    charges = Charges()
+    for record in records:
+        for attempt in record.attempts:
+            if attempt.reserved_usd is not None:
+                claim = (record.address.shard_id, record.address.epoch)
+                charges.add(claim, attempt.outcome, attempt.cost_usd, attempt.reserved_usd)
+    return charges
 
 
 def _count_call(
@@ -289,7 +308,7 @@ def _count_call(
     if cost is not None:
         tally["cost_usd"] += cost  # type: ignore[assignment]  # the one counter that is money
     else:
-        tally["n_cost_unknown"] += int(outcome in _MAY_BE_BILLED)
+        tally["n_cost_unknown"] += int(outcome.may_be_billed)
 
 
 def _add(cursor: Cursor[object], tallies: dict[int, Tally]) -> None:

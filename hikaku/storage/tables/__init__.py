@@ -1,11 +1,13 @@
 """The tables. Postgres is the queue of record and the only memory.
 
-`dataset_row`, `cell_result`, `attempt` and `score` are partitioned by `bucket` from the start:
-a bucket is closed at about 25 million rows, and retention is detach and drop, never delete.
+`dataset_row`, `cell_result`, `cell_response`, `attempt`, `score` and `file_chunk` are partitioned
+by `bucket` from the start: a bucket is closed at about 25 million rows, and retention is
+detach and drop, never delete.
 """
 
 from hikaku.storage.tables.datasets import Dataset, DatasetRevision, DatasetRow
 from hikaku.storage.tables.declaration import Base
+from hikaku.storage.tables.files import Batch, File, FileChunk
 from hikaku.storage.tables.idempotency import IdempotencyKey
 from hikaku.storage.tables.jobs import Job, JobEvent, Project, Shard, Worker
 from hikaku.storage.tables.money import (
@@ -16,6 +18,7 @@ from hikaku.storage.tables.money import (
     Reservation,
 )
 from hikaku.storage.tables.prompts import PromptTemplate, PromptVersion
+from hikaku.storage.tables.responses import CellResponse
 from hikaku.storage.tables.results import AttemptLine, CellResult, RecordedCompletion, Score
 from hikaku.storage.tables.schedules import Schedule, Slot
 from hikaku.storage.tables.tracking import Tracking
@@ -23,12 +26,16 @@ from hikaku.storage.tables.tracking import Tracking
 __all__ = [
     "AttemptLine",
     "Base",
+    "Batch",
     "Budget",
     "BudgetKind",
+    "CellResponse",
     "CellResult",
     "Dataset",
     "DatasetRevision",
     "DatasetRow",
+    "File",
+    "FileChunk",
     "IdempotencyKey",
     "InFlightCompletion",
     "Job",
