@@ -58,7 +58,7 @@ def record(row=0, completion="りんごは赤色です。👩‍👩‍👧"):
 def die(spool: Spool) -> None:
     """What the kernel does to the files of a killed process."""
     for segment in {*spool._segments.values(), spool._active}:
-        os.close(segment._file)
+        segment.let_go()
 
 
 def orphans(directory: Path) -> list[Orphan]:
@@ -105,7 +105,7 @@ def test_a_torn_last_line_is_no_line(tmp_path):
     spool.settled(record(0))
     whole = spool._active.size
     spool.settled(record(1))
-    os.ftruncate(spool._active._file, spool._active.size - 1)
+    spool._active._map[spool._active.size - 1] ^= 1
     die(spool)
     assert [one.address.row for one in inherited(tmp_path).records] == [0]
     assert whole > 0
@@ -145,9 +145,58 @@ def test_a_file_is_emptied_when_postgres_has_all_of_it(tmp_path):
     spool.settled(record(0))
     spool.settled(record(1))
     spool.stored(iter([key_of(address(0))]))
-    assert spool._active.path.stat().st_size > 0
+    assert spool._active.size > 0
     spool.stored(iter([key_of(address(1))]))
-    assert spool._active.path.stat().st_size == 0
+    die(spool)
+    assert inherited(tmp_path).records == ()
+
+
+def test_what_was_there_before_a_file_was_emptied_does_not_come_back(tmp_path):
+    spool = Spool(tmp_path, "a")
+    for row in range(3):
+        spool.settled(record(row))
+    spool.stored(iter([key_of(address(row)) for row in range(3)]))
+    spool.settled(record(7))
+    die(spool)
+    assert [one.address.row for one in inherited(tmp_path).records] == [7]
+
+
+@pytest.mark.parametrize("at", ["in the payload", "before the head"])
+def test_a_kill_in_the_midst_of_a_line_leaves_those_before_it(tmp_path, at):
+    spool = Spool(tmp_path, "a")
+    spool.settled(record(0))
+    segment, before = spool._active, spool._active.size
+    spool.settled(record(1))
+    if at == "in the payload":
+        segment._map[before + 20 : segment.size] = bytes(segment.size - before - 20)
+    else:
+        segment._map[before : before + 8] = bytes(8)
+    die(spool)
+    assert [one.address.row for one in inherited(tmp_path).records] == [0]
+
+
+def test_a_line_longer_than_the_room_makes_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(spools, "SEGMENT_BYTES", 100)
+    monkeypatch.setattr(spools, "ROOM_BYTES", 100)
+    spool = Spool(tmp_path, "a")
+    long = record(completion="長" * 10_000)
+    spool.settled(long)
+    spool.settled(record(1))
+    die(spool)
+    found = [one for orphan in orphans(tmp_path) for one in orphan.read().records]
+    assert sorted(found, key=lambda one: one.address.row) == [long, record(1)]
+
+
+def test_a_full_disk_is_an_error_before_the_line_and_leaves_the_file_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(spools, "SEGMENT_BYTES", 1000)
+    monkeypatch.setattr(spools, "ROOM_BYTES", 1000)
+    spool = Spool(tmp_path, "a")
+    spool.settled(record(0))
+    monkeypatch.setattr(os, "pwrite", lambda _file, content, _offset: len(content) - 1)
+    with pytest.raises(OSError, match="is the disk full"):
+        spool.settled(record(0, completion="長" * 10_000))
+    die(spool)
+    assert inherited(tmp_path).records == (record(0),)
 
 
 def test_a_full_segment_goes_when_its_last_cell_is_stored(tmp_path, monkeypatch):
