@@ -2,13 +2,15 @@
 
 import asyncio
 import difflib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import timedelta
 from random import Random
 from types import TracebackType
 from typing import Self, cast
 
 from gateway import abilities
+from gateway.accounts import local_gates
 from gateway.asking import Ask, Desk, Open, Question
 from gateway.budgets import Budgets, LocalBudgets
 from gateway.cache import Cache, LruCache
@@ -17,7 +19,6 @@ from gateway.course import Surroundings
 from gateway.errors import InvalidRequest, UnknownEndpoint, WrongEndpointType
 from gateway.health import HealthWatch
 from gateway.http import AiohttpTransport, Transport
-from gateway.limits import LocalGate
 from gateway.lines import Gates, Line, Lines, lines_of
 from gateway.pools import Pool, ReplicaStatus
 from gateway.routing import pick
@@ -42,16 +43,13 @@ _KINDS: Mapping[Ask, EndpointType] = {
 }
 
 
-def local_gate(endpoint: Endpoint) -> LocalGate:
-    """Limits that this process keeps by itself."""
-    return LocalGate(endpoint.limits, max_wait=endpoint.limits.max_wait)
-
-
 class Gateway:
     """Asks the models of one catalog.
 
     An async context manager of one event loop. `transport` stays the caller's to close;
-    without one, the gateway makes and closes its own.
+    without one, the gateway makes and closes its own. `patience` is how many seconds a question
+    may wait for its turn; None waits as long as it takes. `companions` are entered and left with
+    the gateway: what `gates`, `budgets` and `cache` are kept in.
     """
 
     def __init__(
@@ -59,7 +57,9 @@ class Gateway:
         catalog: Catalog,
         transport: Transport | None = None,
         *,
-        gates: Gates = local_gate,
+        gates: Gates | None = None,
+        patience: float | None = None,
+        companions: Sequence[AbstractAsyncContextManager[object]] = (),
         budgets: Budgets | None = None,
         cache: Cache | None = None,
         recorder: Recorder | None = None,
@@ -69,11 +69,18 @@ class Gateway:
         self._catalog = catalog
         self._given = transport
         self._transport: Transport | None = transport
-        self._gates = gates
+        self._gates = gates if gates is not None else local_gates(patience)
+        self._companions = companions
+        self._entered = AsyncExitStack()
         self._recorder = recorder
         self._random = random or Random()  # noqa: S311 - jitter and shares, not secrets
         self._desk = Desk(
-            Surroundings(budgets=budgets or LocalBudgets(), random=self._random, sleep=sleep),
+            Surroundings(
+                budgets=budgets or LocalBudgets(),
+                random=self._random,
+                sleep=sleep,
+                patience=patience,
+            ),
             cache or LruCache(),
             recorder,
         )
@@ -83,6 +90,8 @@ class Gateway:
     async def __aenter__(self) -> Self:
         if self._transport is None:
             self._transport = AiohttpTransport()
+        for companion in self._companions:
+            await self._entered.enter_async_context(companion)
         self._health = HealthWatch(self._transport, self._pools)
         self.replace(self._catalog)
         if self._recorder is not None:
@@ -99,6 +108,7 @@ class Gateway:
             await self._health.stop()
         if self._recorder is not None:
             await self._recorder.stop()
+        await self._entered.aclose()
         if self._given is None and self._transport is not None:
             await self._transport.close()
             self._transport = None
@@ -282,6 +292,11 @@ class Gateway:
         if line is None or not isinstance(line.pool, Pool):
             return []
         return [replica.status() for replica in line.pool.replicas]
+
+    def closed(self, name: str) -> str | None:
+        """Why an endpoint is not asked at present; None when it is."""
+        line = self._lines.get(name)
+        return line.gate.closed if line is not None else None
 
     async def _asked(
         self, name: str, kind: EndpointType, ask: Ask, body: JSONObject, ticket: Ticket | None

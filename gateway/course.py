@@ -46,6 +46,8 @@ class Surroundings:
     budgets: Budgets
     random: Random
     sleep: Callable[[float], Awaitable[None]]
+    patience: float | None = None
+    """Seconds that a question may wait for a provider that asks for patience; None: any time."""
 
 
 class Attempt:
@@ -106,7 +108,8 @@ class Course:
     """One question on its way; mutable, and used once."""
 
     __slots__ = (
-        "_asked", "_begun", "_body", "_fallbacks", "_here", "_lines", "_reserved", "_world",
+        "_asked", "_begun", "_body", "_fallbacks", "_here", "_lines", "_reserved", "_waited",
+        "_world",
         "body", "line", "number", "observer", "ticket", "tokens", "tried",
     )  # fmt: skip
 
@@ -127,6 +130,8 @@ class Course:
         self._body = body
         self._fallbacks = list(line.endpoint.fallback) if substitutes else []
         self._begun = 0.0
+        self._waited = 0.0
+        """Seconds spent in patience with busy providers."""
         self._reserved: Decimal | None = None
         self.observer = observer
         self.ticket = ticket
@@ -141,7 +146,7 @@ class Course:
     def _arrive(self, line: Line) -> None:
         self.line = line
         self.body = with_defaults(line, self._body)
-        self.tokens = estimated_tokens(self.body) if line.counts else 0
+        self.tokens = estimated_tokens(self.body) if line.counts or line.gate.counts else 0
         self._here = 0
         if self.tried:
             self.tried = []
@@ -216,9 +221,11 @@ class Course:
 
     async def _pause(self, error: GatewayError) -> float | None:
         """Seconds until the next attempt at this endpoint; None: there is none."""
+        pool, line = self.line.pool, self.line
+        if isinstance(error, QuotaExhausted) and error.status is not None:
+            line.gate.shut(error)
         if not isinstance(error, RetryableError) or isinstance(error, NoTurn):
             return None
-        pool, line = self.line.pool, self.line
         several = isinstance(pool, Pool) and pool.several
         if error.retry_after is not None and not several and not isinstance(error, CircuitOpen):
             await line.gate.block(error.retry_after)
@@ -233,7 +240,15 @@ class Course:
             elapsed=timedelta(seconds=elapsed),
             random=self._world.random,
         )
-        return pause.total_seconds() if pause is not None else None
+        return self._patient(error, pause.total_seconds()) if pause is not None else None
+
+    def _patient(self, error: RetryableError, pause: float) -> float | None:
+        """The pause, if whoever waits may be kept waiting for a busy provider so long."""
+        patience = self._world.patience
+        if patience is None or not isinstance(error, RateLimited):
+            return pause
+        self._waited += pause
+        return pause if self._waited <= patience else None
 
     def _following(self, error: GatewayError) -> Line | None:
         """The next substitute for this kind of failure; those before it are passed over."""

@@ -9,14 +9,16 @@ from typing import Protocol
 
 from typing_extensions import override
 
+from gateway.closure import Closure
 from gateway.config import Rates
-from gateway.errors import NoTurn, Outcome
+from gateway.errors import NoTurn, Outcome, QuotaExhausted
+from gateway.http.told import Told
+from gateway.paces import BURST_SECONDS, Learned, Pace, slower
 from gateway.types import JSONObject
+from gateway.window import NO_LIMIT, Window
 
 LONGEST_BLOCK = timedelta(seconds=60)
 """However long a `Retry-After` is, someone asks again after this."""
-BURST_SECONDS = 1.0
-"""Calls and tokens that an unused rate saves up, in seconds of it."""
 MOST_CALLERS = 10_000
 """Callers whose limits are kept at once; those not seen the longest are forgotten."""
 _ANSWER_TOKENS = 256
@@ -27,11 +29,15 @@ _BYTES_PER_TOKEN = 4
 class Gate(Protocol):
     """What every call to one endpoint passes; a shared store can stand behind it."""
 
+    counts: bool = False
+    """Whether it wants to know beforehand how many tokens a call may take."""
+
     def enter(self, tokens: int) -> Awaitable[None] | None:
         """Let a call of about so many tokens go: None at once, else when that was awaited.
 
         Raises (at once or when awaited):
             NoTurn: It would have to wait too long.
+            QuotaExhausted: The account has nothing left; nobody is asked for a while.
         """
         ...
 
@@ -49,28 +55,16 @@ class Gate(Protocol):
         """Hold everyone back: the provider asked for patience."""
         ...
 
+    def heard(self, told: Told | None) -> None:
+        """Note what a reply said of the provider's limits."""
 
-class Pace:
-    """So many units per minute, handed out in order, with a little saved up."""
+    def shut(self, error: QuotaExhausted) -> None:
+        """Let nobody pass for a while: the account behind the endpoint has nothing left."""
 
-    __slots__ = ("_burst", "_interval", "_next")
-
-    def __init__(self, per_minute: float) -> None:
-        self._interval = 60.0 / per_minute
-        self._burst = max(BURST_SECONDS - self._interval, 0.0)
-        self._next = 0.0
-
-    def wait(self, now: float) -> float:
-        """Seconds until the next unit is due."""
-        return max(max(self._next, now - self._burst) - now, 0.0)
-
-    def take(self, units: float, now: float) -> None:
-        """Take units now, whether due or not: later ones wait the longer."""
-        self._next = max(self._next, now - self._burst) + units * self._interval
-
-    def correct(self, units: float) -> None:
-        """Take `units` more than was thought, or give some back."""
-        self._next += units * self._interval
+    @property
+    def closed(self) -> str | None:
+        """Why nobody passes at present; None when they do."""
+        return None
 
 
 class LocalGate(Gate):
@@ -80,30 +74,38 @@ class LocalGate(Gate):
         self,
         limits: Rates,
         *,
+        unknown: bool = False,
         max_wait: float | None = None,
+        burst: float = BURST_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._free = limits.concurrency if limits.concurrency is not None else -1
-        """Places left; -1 is "no limit"."""
+        self._limits = limits
+        self._burst = burst
+        self._most = limits.concurrency or NO_LIMIT
+        self._window = Window(unknown=unknown, clock=clock)
+        self._places = min(self._most, self._window.places)
+        self._busy = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._calls = Pace(limits.rpm) if limits.rpm else None
-        self._tokens = Pace(limits.tpm) if limits.tpm else None
+        self._learned = Learned()
+        self._calls = Pace(limits.rpm, burst) if limits.rpm else None
+        self._tokens = Pace(limits.tpm, burst) if limits.tpm else None
+        self.counts = self._tokens is not None
         self._max_wait = max_wait
         self._clock = clock
         self._sleep = sleep
         self._blocked_until = 0.0
-        self._paced = self._calls is not None or self._tokens is not None
-        self.counts_tokens = self._tokens is not None
+        self._closure = Closure(clock)
 
     @override
     def enter(self, tokens: int) -> Awaitable[None] | None:
-        if self._free == 0 or self._waiting:
+        self._closure.check()
+        if self._busy >= self._places or self._waiting:
             return self._queued(tokens)
-        if (self._paced or self._blocked_until) and (turn := self._turn(tokens)) > 0:
-            self._take_place()
+        if (self._calls or self._tokens or self._blocked_until) and (turn := self._turn(tokens)):
+            self._busy += 1
             return self._rested(turn)
-        self._take_place()
+        self._busy += 1
         return None
 
     def enter_at_once(self, tokens: int) -> None:
@@ -112,22 +114,57 @@ class LocalGate(Gate):
         Raises:
             NoTurn: It is not their turn.
         """
-        if self._free == 0:
-            raise _no_turn(BURST_SECONDS)
-        if self._paced:
+        if self._busy >= self._places:
+            raise no_turn(BURST_SECONDS)
+        if self._calls or self._tokens:
             self._turn(tokens)
-        self._take_place()
+        self._busy += 1
 
     @override
     def leave(self, tokens: int, spent: int | None, outcome: Outcome | None) -> None:
         if self._tokens is not None and spent is not None:
             self._tokens.correct(spent - tokens)
-        self._give_place()
+        if outcome is Outcome.RATE_LIMITED:
+            self._window.complained(self._busy)
+            self._places = min(self._most, self._window.places)
+        elif self._window.engaged and outcome is not None:
+            self._window.succeeded(self._busy)
+            self._places = min(self._most, self._window.places)
+        self._busy -= 1
+        if self._waiting:
+            self._hand_over()
 
     @override
     async def block(self, duration: timedelta) -> None:
         until = self._clock() + min(duration, LONGEST_BLOCK).total_seconds()
         self._blocked_until = max(self._blocked_until, until)
+
+    @override
+    def heard(self, told: Told | None) -> None:
+        if told is None or not self._learned.hear(told):
+            return
+        rpm = slower(self._limits.rpm, self._learned.requests)
+        tpm = slower(self._limits.tpm, self._learned.tokens)
+        self._calls = self._at_pace(self._calls, rpm)
+        self._tokens = self._at_pace(self._tokens, tpm)
+        self.counts = self._tokens is not None
+
+    @override
+    def shut(self, error: QuotaExhausted) -> None:
+        self._closure.close(error.message)
+
+    @property
+    @override
+    def closed(self) -> str | None:
+        return self._closure.reason
+
+    def _at_pace(self, pace: Pace | None, per_minute: float | None) -> Pace | None:
+        if per_minute is None:
+            return None
+        if pace is None:
+            return Pace(per_minute, self._burst)
+        pace.change(per_minute)
+        return pace
 
     def _turn(self, tokens: int) -> float:
         """Seconds until this call's turn, which is taken.
@@ -144,7 +181,7 @@ class LocalGate(Gate):
         if self._tokens is not None:
             wait = max(wait, self._tokens.wait(now))
         if self._max_wait is not None and wait > self._max_wait:
-            raise _no_turn(wait)
+            raise no_turn(wait)
         if self._calls is not None:
             self._calls.take(1, now)
         if self._tokens is not None:
@@ -161,10 +198,11 @@ class LocalGate(Gate):
         except BaseException as error:
             self._give_up(place)
             if isinstance(error, TimeoutError):
-                raise _no_turn(self._max_wait or 0.0) from error
+                raise no_turn(self._max_wait or 0.0) from error
             raise
         # The place was handed over by the one who left: it is ours already.
         try:
+            self._closure.check()
             if (turn := self._turn(tokens)) > 0:
                 await self._until(turn)
         except BaseException:
@@ -183,19 +221,17 @@ class LocalGate(Gate):
         while (wait := self._blocked_until - self._clock()) > 0:
             await self._sleep(wait)
 
-    def _take_place(self) -> None:
-        if self._free > 0:
-            self._free -= 1
-
     def _give_place(self) -> None:
-        if self._free < 0:
-            return
-        while self._waiting:
+        self._busy -= 1
+        if self._waiting:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        while self._waiting and self._busy < self._places:
             place = self._waiting.popleft()
             if not place.done():
                 place.set_result(None)
-                return
-        self._free += 1
+                self._busy += 1
 
     def _give_up(self, place: "asyncio.Future[None]") -> None:
         if place.done() and not place.cancelled():
@@ -252,7 +288,8 @@ def _length(value: object) -> int:
     return 0
 
 
-def _no_turn(seconds: float) -> NoTurn:
+def no_turn(seconds: float) -> NoTurn:
+    """A refusal that says when to come again."""
     return NoTurn(
         f"the limits of this gateway leave no turn within {seconds:.3g} s",
         retry_after=timedelta(seconds=seconds),

@@ -8,6 +8,7 @@ from gateway.breaker import CircuitBreaker
 from gateway.config import Catalog, Endpoint, ReplicaAddress
 from gateway.errors import EndpointUnavailable
 from gateway.http import Transport
+from gateway.http.told import ListeningTransport
 from gateway.limits import CallerGates, Gate
 from gateway.pools import Pool, Replica, Vitals
 from gateway.providers import bind
@@ -48,17 +49,30 @@ def _line(endpoint: Endpoint, before: Line | None, transport: Transport, gates: 
     if before is not None and before.endpoint == endpoint:
         return before
     limits = endpoint.limits
-    kept = before if before is not None and before.endpoint.limits == limits else None
+    kept = before if before is not None and _same_limits(before.endpoint, endpoint) else None
     per_caller = CallerGates(limits.per_key) if limits.per_key is not None else None
-    per_key_counts = limits.per_key is not None and limits.per_key.tpm is not None
+    gate = kept.gate if kept is not None else gates(endpoint)
+    heard = ListeningTransport(transport, endpoint.provider, gate)
     return Line(
         endpoint=endpoint,
-        gate=kept.gate if kept is not None else gates(endpoint),
+        gate=gate,
         per_caller=kept.per_caller if kept is not None else per_caller,
         policy=RetryPolicy(settings=endpoint.retry),
-        counts=limits.tpm is not None or per_key_counts or endpoint.budget is not None,
-        pool=_pool(endpoint, before, transport),
+        counts=_counts(endpoint),
+        pool=_pool(endpoint, before, heard),
     )
+
+
+def _counts(endpoint: Endpoint) -> bool:
+    limits, account = endpoint.limits, endpoint.account
+    per_key = limits.per_key is not None and limits.per_key.tpm is not None
+    shared = account is not None and account.limits.tpm is not None
+    return limits.tpm is not None or per_key or shared or endpoint.budget is not None
+
+
+def _same_limits(one: Endpoint, other: Endpoint) -> bool:
+    """Whether two versions of an endpoint stand before the same gate."""
+    return (one.limits, one.account, one.model) == (other.limits, other.account, other.model)
 
 
 def _pool(

@@ -107,13 +107,14 @@ def _listed(context: Context) -> Endpoints:
 
 
 def _out(gateway: Gateway, endpoint: Endpoint) -> EndpointOut:
+    reason = endpoint.unavailable or gateway.closed(endpoint.name)
     return EndpointOut(
         name=endpoint.name,
         endpoint_type=endpoint.endpoint_type,
         provider=endpoint.provider,
         model=endpoint.model,
         fingerprint=endpoint.fingerprint,
-        available=endpoint.unavailable is None,
-        reason=endpoint.unavailable,
+        available=reason is None,
+        reason=reason,
         replicas=[ReplicaOut(**r._asdict()) for r in gateway.replicas(endpoint.name)],
     )

@@ -15,12 +15,13 @@ from gateway.config.additions import (
     Retry,
     Timeouts,
 )
-from gateway.config.catalog import Catalog, Endpoint, ReplicaAddress, TrafficRoute
+from gateway.config.catalog import Account, Catalog, Endpoint, ReplicaAddress, TrafficRoute
 from gateway.config.compatible import Habits
 from gateway.config.loading import load, parse, text_of
 from gateway.config.vendors import VENDORS, Wire
 
 __all__ = [
+    "Account",
     "BatchApi",
     "Breaker",
     "Budget",

@@ -40,7 +40,20 @@ class Limits(Rates):
     per_key: Rates | None = None
     """How much one caller may ask for; calls beyond are refused with 429."""
     max_wait: float | None = Field(default=None, ge=0, le=_DAY)
-    """Seconds a call waits for its turn before it is refused with 429; null waits."""
+    """Seconds a call waits for its turn before it is refused with 429; null: as long as the
+    program says, which is for ever in jobs and some seconds where somebody waits."""
+
+
+class AccountEntry(Rates):
+    """The provider's account behind several endpoints, and what they may ask for together."""
+
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+    """Endpoints with the same name share; null: those with the same provider, address and key."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+        return {"name": value} if isinstance(value, str) else value
 
 
 class Timeouts(Closed):

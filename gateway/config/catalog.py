@@ -17,6 +17,7 @@ from gateway.config.additions import (
     Health,
     Limits,
     Price,
+    Rates,
     Retry,
     Timeouts,
 )
@@ -31,6 +32,20 @@ class ReplicaAddress:
     url: str
     weight: float = 1.0
     concurrency: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What endpoints have in common that are paid for together."""
+
+    id: str
+    """A name from the file, else a digest of provider, address and key; never the key."""
+    limits: Rates = field(default_factory=Rates)
+
+    @property
+    def limited(self) -> bool:
+        """Whether anything is known of its limits."""
+        return self.limits != Rates()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +80,7 @@ class Endpoint:
     max_output_tokens: int | None = None
     """The most that the model writes in one answer, where the table of prices knows it."""
     limits: Limits = field(default_factory=Limits)
+    account: Account | None = None
     limit: CallLimit | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     retry: Retry = field(default_factory=Retry)

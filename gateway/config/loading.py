@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
+from gateway.config.accounts import joined
 from gateway.config.catalog import Catalog, Endpoint, TrafficRoute
 from gateway.config.complaints import invalid, nearest
 from gateway.config.indentation import TOP_LEVEL
@@ -61,6 +62,7 @@ def parse(
             endpoints[parsed.name] = endpoint(source, path, parsed, resolver)
     _check_destinations(source, entries, endpoints)
     _check_fallbacks(source, entries, endpoints)
+    endpoints = joined(source, {name: path for name, (path, _) in entries.items()}, endpoints)
     warnings = tuple(_warnings(endpoints.values()))
     files = tuple(dict.fromkeys(resolver.files))
     return Catalog(endpoints=endpoints, routes=routes, warnings=warnings, files=files)

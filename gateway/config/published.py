@@ -24,6 +24,7 @@ Schema = dict[str, Any]
 _DEFS = "#/$defs/{model}"
 _ENTRIES = (schema.EndpointEntry, schema.RouteEntry, schema.TrafficEntry)
 _BARE: dict[str, Schema] = {
+    "AccountEntry": {"type": "string"},
     "ReplicaUrl": {"type": "string"},
     "Fallback": {"type": "string"},
     "BatchApi": {"type": "boolean"},

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from gateway.config.accounts import account
 from gateway.config.catalog import Endpoint, ReplicaAddress, fingerprint
 from gateway.config.complaints import nearest
 from gateway.config.prices import FROM_FILE, ListPrice, list_price
@@ -60,6 +61,7 @@ def endpoint(
         price_source=FROM_FILE if entry.price else listed and listed.source,
         max_output_tokens=listed and listed.max_output_tokens,
         limits=entry.limits,
+        account=account(entry.account, provider, base_url, resolved.secrets),
         limit=entry.limit,
         timeouts=entry.timeouts,
         retry=entry.retry,

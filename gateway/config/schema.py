@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from gateway.config.additions import (
+    AccountEntry,
     BatchApi,
     Breaker,
     Budget,
@@ -47,6 +48,8 @@ class Entry(Closed):
     fallback: tuple[Fallback, ...] = Field(default=(), max_length=20)
     """Who is asked, in order, when this endpoint could not answer."""
     limits: Limits = Limits()
+    account: AccountEntry = AccountEntry()
+    """Whose limits besides; a bare name puts endpoints under one account."""
     timeouts: Timeouts = Timeouts()
     retry: Retry = Retry()
     cache: Cache | None = None

@@ -1,0 +1,1 @@
+"""One limit for all processes: gates, budgets and answers that are kept in Redis or Valkey."""
