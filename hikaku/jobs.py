@@ -144,6 +144,22 @@ class AttemptOutcome(StrEnum):
     MALFORMED = "malformed"
     UNKNOWN = "unknown"  #: Sent, and then the worker died: the provider may have billed it.
 
+    @property
+    def may_be_billed(self) -> bool:
+        """Whether the provider may have counted it, whatever it reported."""
+        return self in _MAY_BE_BILLED
+
+
+_MAY_BE_BILLED = frozenset(
+    {
+        AttemptOutcome.OK,
+        AttemptOutcome.REFUSED,
+        AttemptOutcome.MALFORMED,
+        AttemptOutcome.UNKNOWN,
+        AttemptOutcome.TIMEOUT,
+    }
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
@@ -192,6 +208,8 @@ class Attempt:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: Decimal | None = None
+    reserved_usd: Decimal | None = None
+    """What was set aside for it, where a budget holds: the most that it can cost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,10 @@
   + Revoked      the shard was taken away: its lease ended, or another worker has it
   + Draining     this process is shutting down; the shard is handed back
   + Cancelling   the job was cancelled; calls in flight finish, no new one starts
+  + Unfunded     no budget pays for the next call at the moment
 """
+
+from decimal import Decimal
 
 
 class StopShard(Exception):  # a decision, not an error
@@ -21,3 +24,11 @@ class Draining(StopShard):
 
 class Cancelling(StopShard):
     """The job is being cancelled."""
+
+
+class Unfunded(StopShard):
+    """No budget pays for the next call at the moment."""
+
+    def __init__(self, needed: Decimal) -> None:
+        super().__init__(f"{needed} USD are not there")
+        self.needed = needed

@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from typing_extensions import override
+
 from gateway.errors import GatewayError
 from gateway.errors import Outcome as GatewayOutcome
 from gateway.types import AttemptReport, Completion, Usage
@@ -21,24 +23,30 @@ from hikaku.jobs import (
     is_text,
     kept,
 )
-from hikaku.specs import EndpointIdentity
+from hikaku.pricing import MOST_TOKENS, Tariff
+from workers.errors import Unfunded
+from workers.purse import Purse
 from workers.recorder import Recorder
-
-_MILLION = Decimal(1_000_000)
-_MOST_TOKENS = 2**31 - 1
 
 
 class Ledger:
-    """The observer of one cell: writes each call down before it is made."""
+    """The observer of one cell: writes each call down before it is made.
+
+    A claim of the shard is what reserves a call; the line before it says `dispatched`, and lives
+    on this machine alone; the record settles it, or its adoption says that its end is `unknown`.
+    """
+
+    _reserved: Decimal | None = None
+    """What is set aside for each call; None where no budget holds."""
 
     def __init__(
         self,
-        endpoint: EndpointIdentity,
+        tariff: Tariff | None,
         address: CellAddress,
         recorder: Recorder,
         may_call: Callable[[], None],
     ) -> None:
-        self._endpoint = endpoint
+        self._tariff = tariff
         self._address = address
         self._recorder = recorder
         self._may_call = may_call
@@ -52,7 +60,12 @@ class Ledger:
         """
         self._may_call()
         self._note(
-            Attempt(number=number, outcome=AttemptOutcome.UNKNOWN, started_at=datetime.now(UTC))
+            Attempt(
+                number=number,
+                outcome=AttemptOutcome.UNKNOWN,
+                started_at=datetime.now(UTC),
+                reserved_usd=self._reserved,
+            )
         )
         reach(Point.BEFORE_CALL)
 
@@ -67,7 +80,8 @@ class Ledger:
             error=kept(attempt.error),
             input_tokens=_counted(attempt.usage.input_tokens),
             output_tokens=_counted(attempt.usage.output_tokens),
-            cost_usd=price(self._endpoint, attempt.usage),
+            cost_usd=self._cost(attempt.usage),
+            reserved_usd=self._reserved,
         )
         self._attempts.append(ended)
         if ended.outcome is not AttemptOutcome.OK:
@@ -84,7 +98,7 @@ class Ledger:
             input_tokens=_counted(completion.usage.input_tokens),
             output_tokens=_counted(completion.usage.output_tokens),
             latency_ms=_milliseconds(completion.latency),
-            cost_usd=price(self._endpoint, completion.usage),
+            cost_usd=self._cost(completion.usage),
             attempts=tuple(self._attempts),
         )
 
@@ -103,6 +117,50 @@ class Ledger:
     def _note(self, attempt: Attempt) -> None:
         self._recorder.called(CellCalls(address=self._address, attempts=(attempt,)))
 
+    def _cost(self, usage: Usage) -> Decimal | None:
+        return None if self._tariff is None else self._tariff.cost(usage)
+
+
+class FundedLedger(Ledger):
+    """A ledger whose calls a budget pays: each is drawn for before it is made."""
+
+    def __init__(
+        self,
+        tariff: Tariff | None,
+        address: CellAddress,
+        recorder: Recorder,
+        may_call: Callable[[], None],
+        *,
+        purse: Purse,
+        drawn: Decimal,
+    ) -> None:
+        super().__init__(tariff, address, recorder, may_call)
+        self._purse = purse
+        self._reserved = self._each = drawn
+        self._is_drawn = True
+        """The first call's money comes with the ledger."""
+
+    @override
+    def sending(self, number: int) -> None:
+        if not self._is_drawn and not self._purse.take(self._each):
+            raise Unfunded(self._each)
+        self._is_drawn = True
+        super().sending(number)
+
+    @override
+    def ended(self, attempt: AttemptReport) -> None:
+        super().ended(attempt)
+        last = self._attempts[-1]
+        unknown = self._each if last.outcome.may_be_billed else Decimal(0)
+        self._purse.settle(self._each, unknown if last.cost_usd is None else last.cost_usd)
+        self._is_drawn = False
+
+    def close(self) -> None:
+        """Put back what was drawn for a call that was not made."""
+        if self._is_drawn:
+            self._purse.settle(self._each, Decimal(0))
+            self._is_drawn = False
+
 
 def keepable(record: CellRecord) -> CellRecord:
     """Turn a completion that Postgres cannot keep into a failure that says so.
@@ -120,17 +178,6 @@ def keepable(record: CellRecord) -> CellRecord:
     )
 
 
-def price(endpoint: EndpointIdentity, usage: Usage) -> Decimal | None:
-    """Price a call; None when a price or the usage is not known."""
-    prices = (endpoint.input_usd_per_million_tokens, endpoint.output_usd_per_million_tokens)
-    tokens = (_counted(usage.input_tokens), _counted(usage.output_tokens))
-    if None in prices or None in tokens:
-        return None
-    return sum(
-        (p * t / _MILLION for p, t in zip(prices, tokens, strict=True) if p and t), Decimal(0)
-    )
-
-
 def storable(score: CellScore) -> CellScore:
     """Make what a scorer says of a text fit to be kept."""
     return replace(score, unscored=kept(score.unscored), detail=kept(score.detail))
@@ -138,7 +185,7 @@ def storable(score: CellScore) -> CellScore:
 
 def _counted(tokens: int | None) -> int | None:
     """Take a count of tokens; a provider's nonsense is "not reported"."""
-    return tokens if tokens is not None and 0 <= tokens <= _MOST_TOKENS else None
+    return tokens if tokens is not None and 0 <= tokens <= MOST_TOKENS else None
 
 
 def _outcome(completion: Completion) -> Outcome:

@@ -17,6 +17,7 @@ from hikaku import scoring
 from hikaku.errors import InvalidInput
 from hikaku.failpoints import Point, reach
 from hikaku.jobs import Cell, CellAddress, CellRecord, CellScore, Outcome, failure
+from hikaku.pricing import Tariff, tariff
 from hikaku.specs import Snapshot, SnapshotEndpoint
 from hikaku.storage import claims, completions, jobs, shards
 from hikaku.storage.claims import Claim
@@ -74,6 +75,7 @@ class Plan:
     claim: Claim
     bucket: int
     endpoint: SnapshotEndpoint
+    tariff: Tariff | None
     template: Template
     judges: tuple[Judge, ...]
     snapshot: Snapshot
@@ -147,6 +149,7 @@ def _plan(session: Session, claim: Claim) -> Plan:
         claim=claim,
         bucket=job.bucket,
         endpoint=endpoint,
+        tariff=tariff(endpoint),
         template=parse([(m.role, m.content) for m in snapshot.prompt.messages]),
         judges=tuple(
             Judge(
@@ -285,7 +288,7 @@ def _reused(question: Question, recorded: Recorded) -> CellRecord:
 
 async def _asked(room: Room, plan: Plan, question: Question) -> CellRecord:
     ledger = Ledger(
-        plan.endpoint, question.address, room.recorder, lambda: room.lease.check(plan.claim)
+        plan.tariff, question.address, room.recorder, lambda: room.lease.check(plan.claim)
     )
     asked = question.asked
     async with room.in_flight:

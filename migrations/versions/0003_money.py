@@ -31,6 +31,8 @@ def upgrade() -> None:
         sa.Column("epoch", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("job_id", sa.UUID(), nullable=False),
         sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("of_job", sa.Boolean(), nullable=False),
+        sa.Column("of_project", sa.Boolean(), nullable=False),
         sa.Column("worker", sa.UUID(), nullable=False),
         sa.Column("usd", USD, nullable=False),
         sa.Column("spent_usd", USD, server_default=sa.text("0"), nullable=False),

@@ -64,6 +64,9 @@ class Reservation(Base):
     epoch: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     job_id: Mapped[str] = mapped_column(PublicId(ids.JOB), ForeignKey("job.id"))
     project: Mapped[str] = mapped_column(Text)
+    of_job: Mapped[bool]
+    of_project: Mapped[bool]
+    """Which budgets count it: those that there were when it was made."""
     worker: Mapped[UUID] = mapped_column(PG_UUID(as_uuid=True))
     usd: Mapped[Decimal]
     spent_usd: Mapped[Decimal] = mapped_column(server_default=sql("0"))
