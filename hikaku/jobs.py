@@ -1,10 +1,16 @@
-"""Job, shard, cell: their states, their legal moves and what one cell ends with."""
+"""Job, shard, cell: their states, their legal moves and what one cell ends with.
+
+What there is one or more of for every cell is a struct: made ten times as fast as a frozen
+dataclass, and no work for the garbage collector.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
+
+from msgspec import Struct
 
 from hikaku.errors import Conflict
 
@@ -179,8 +185,7 @@ class Hint:
     priority: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CellScore:
+class CellScore(Struct, frozen=True, kw_only=True, gc=False):
     """One scorer's verdict on one completion."""
 
     scorer: int
@@ -193,8 +198,7 @@ class CellScore:
     """What the scorer extracted or compared, for the reader."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Struct, frozen=True, kw_only=True, gc=False):
     """One HTTP call made for a cell."""
 
     number: int
@@ -212,8 +216,7 @@ class Attempt:
     """What was set aside for it, where a budget holds: the most that it can cost."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CellAddress:
+class CellAddress(Struct, frozen=True, kw_only=True, gc=False):
     """Which cell, and under which claim of which shard it was worked on."""
 
     job_id: str
@@ -229,8 +232,7 @@ class CellAddress:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CellCalls:
+class CellCalls(Struct, frozen=True, kw_only=True, gc=False):
     """Calls made for a cell that was not settled: it will be asked again."""
 
     address: CellAddress
@@ -248,8 +250,7 @@ class CellResponse:
     """JSON, on one line."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CellRecord:
+class CellRecord(Struct, frozen=True, kw_only=True, gc=False):
     """What is recorded of a cell, once."""
 
     address: CellAddress

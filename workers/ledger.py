@@ -1,11 +1,14 @@
 """Keeps account of the calls made for one cell, and turns its end into a record."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+<<<<<<< Updated upstream
 from typing_extensions import override
+=======
+from msgspec.structs import replace
+>>>>>>> Stashed changes
 
 from gateway.errors import GatewayError
 from gateway.errors import Outcome as GatewayOutcome
@@ -180,6 +183,8 @@ def keepable(record: CellRecord) -> CellRecord:
 
 def storable(score: CellScore) -> CellScore:
     """Make what a scorer says of a text fit to be kept."""
+    if score.unscored is None and score.detail is None:
+        return score
     return replace(score, unscored=kept(score.unscored), detail=kept(score.detail))
 
 

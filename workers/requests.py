@@ -1,6 +1,6 @@
 """Asks with the whole request of a row, and keeps the whole answer."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from gateway.errors import GatewayError
 from gateway.surfaces.relay import Relayer, WholeRequest, refusal

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Protocol
 
+from msgspec.structs import replace
 from sqlalchemy.orm import Session
 
 from gateway.errors import GatewayError
