@@ -1,0 +1,365 @@
+"""A place to break things: real services and worker processes that die on command, and a diary.
+
+Every worker process has a name of its own (`worker-0.2`: the second to bear it), which the
+provider sees as its bearer key. So what was in flight when one died, the provider's log says.
+"""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import yaml
+from sqlalchemy.exc import DBAPIError
+
+from gateway.config import load
+from hikaku.failpoints import Point
+from hikaku.jobs import JobState
+from hikaku.queue import Queue, celery_app
+from hikaku.specs import EndpointIdentity, JobSpec, identity
+from hikaku.storage import jobs
+from hikaku.storage.connection import Sessions, open_engine, open_sessions
+from hikaku.submission import submit
+from migrations.__main__ import upgrade
+from stack.postgres import EmbeddedPostgres
+from stack.valkey import EmbeddedValkey
+from tests.support.database import sqlalchemy_url
+from tests.support.history import Diary, Fault, Figures, Harm, check, figures
+from tests.support.records import ProviderLog, read
+from tests.support.services import short_directory
+
+ROOT = Path(__file__).parents[2]
+
+PATIENCE = 120.0
+"""Seconds that anything may take before a test gives up."""
+
+IN_FLIGHT = 24
+"""Calls at once of one worker, over all its shards."""
+
+LEASE = 3.0
+
+CALLER = "HK_CALLER"
+"""Environment variable that holds a worker's name, and is its key at the provider."""
+
+_SPRUNG = re.compile(r"failpoint (\S+) reached at ([\d.]+)")
+
+
+@dataclass(kw_only=True)
+class Member:
+    """A process of the product, from its start to its end."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    started_at: float
+
+    def sprung(self) -> tuple[Point, float] | None:
+        """The failpoint at which it died or froze, and when."""
+        found = _SPRUNG.search(self.log.read_text(encoding="utf-8", errors="replace"))
+        return None if found is None else (Point(found[1]), float(found[2]))
+
+
+@dataclass(kw_only=True)
+class Arena:
+    """Services, members and what was done to them."""
+
+    directory: Path
+    postgres: EmbeddedPostgres
+    valkey: EmbeddedValkey
+    sessions: Sessions
+    log: ProviderLog
+    provider: str
+    """The model server's address, `host:port`."""
+    diary: Diary = field(default_factory=lambda: Diary(most=IN_FLIGHT))
+    members: list[Member] = field(default_factory=list)
+    expected_dead: set[str] = field(default_factory=set)
+    settings: dict[str, str] = field(default_factory=dict)
+    """Environment of members started from now on."""
+    queue: Queue | None = None
+
+    def configure(self, *names: str) -> None:
+        """Write the gateway's file: each endpoint is a model of the one provider."""
+        endpoints = [
+            {
+                "name": name,
+                "endpoint_type": "llm/v1/chat",
+                "model": {
+                    "provider": "openai-compatible",
+                    "name": f"{name}-model",
+                    "config": {"api_base": f"http://{self.provider}/v1", "api_key": f"${CALLER}"},
+                },
+                "limits": {"concurrency": IN_FLIGHT},
+                "retry": {"base": 0.05, "cap": 0.5, "max_attempts": 12},
+                "timeouts": {"total": 4},
+                "breaker": {"open": 0.3, "max_open": 1},
+                "price": {
+                    "input_usd_per_million_tokens": 100,
+                    "output_usd_per_million_tokens": 200,
+                },
+            }
+            for name in names
+        ]
+        text = yaml.safe_dump({"endpoints": endpoints}, allow_unicode=True)
+        (self.directory / "gateway.yaml").write_text(text, encoding="utf-8")
+
+    def mood(self, **mood: Any) -> None:
+        """Change how the provider behaves."""
+        request = urllib.request.Request(
+            f"http://{self.provider}/mood", data=json.dumps(mood).encode(), method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            assert answer.status == 200
+
+    def environment(self, name: str) -> dict[str, str]:
+        return os.environ | {
+            "HIKAKU_DATABASE_URL": self.postgres.url_of("hikaku"),
+            "HIKAKU_REDIS_URL": self.valkey.broker_url,
+            "HIKAKU_GATEWAY_CONFIG": str(self.directory / "gateway.yaml"),
+            "HIKAKU_SPOOL_DIR": str(self.directory / "spool"),
+            "HIKAKU_CELLS_IN_FLIGHT": str(IN_FLIGHT),
+            "HIKAKU_LEASE_SECONDS": str(LEASE),
+            "HIKAKU_HEARTBEAT_SECONDS": "0.5",
+            "HIKAKU_SWEEP_SECONDS": "0.2",
+            "PYTHONUNBUFFERED": "1",
+            CALLER: name,
+        }
+
+    def start(
+        self,
+        kind: str,
+        *program: str,
+        failpoints: str = "",
+        prefix: Sequence[str] = (),
+        **settings: str,
+    ) -> Member:
+        """Start a process; its name is the kind and how many of them there have been."""
+        number = sum(member.name.startswith(f"{kind}.") for member in self.members)
+        name = f"{kind}.{number}"
+        more = self.settings | settings | {"HIKAKU_FAILPOINTS": failpoints}
+        log = self.directory / f"{name}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*prefix, sys.executable, "-m", *(program or ("workers.main", "batch"))],
+                env=self.environment(name) | more,
+                cwd=ROOT,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        member = Member(name=name, process=process, log=log, started_at=time.time())
+        self.members.append(member)
+        return member
+
+    def workers(self, n: int) -> list[Member]:
+        """Have `n` healthy workers."""
+        there = [m for m in self.living() if m.name.startswith("worker.")]
+        return there[:n] + [self.start("worker") for _ in range(n - len(there))]
+
+    def scheduler(self, failpoints: str = "") -> Member:
+        """Start a scheduler."""
+        return self.start("scheduler", "workers.main", "scheduler", failpoints=failpoints)
+
+    def living(self) -> list[Member]:
+        return [
+            member
+            for member in self.members
+            if member.name not in self.expected_dead and member.process.poll() is None
+        ]
+
+    def kill(self, member: Member) -> Fault:
+        """SIGKILL."""
+        self.expected_dead.add(member.name)
+        member.process.kill()
+        fault = self.diary.note(Harm.KILLED, member.name, time.time())
+        member.process.wait(30)
+        return fault
+
+    def freeze(self, member: Member) -> Fault:
+        """SIGSTOP; `thaw` ends it."""
+        fault = self.diary.note(Harm.SHUT_OUT, member.name, time.time())
+        member.process.send_signal(signal.SIGSTOP)
+        return fault
+
+    def thaw(self, member: Member) -> None:
+        member.process.send_signal(signal.SIGCONT)
+
+    def dismiss(self, member: Member, *, within: float = 60) -> None:
+        """SIGTERM, and a polite end."""
+        self.expected_dead.add(member.name)
+        member.process.terminate()
+        assert member.process.wait(within) == 0, self.logs()
+
+    def armed(self, point: Point, passage: int = 1, *, kind: str = "worker") -> Member:
+        """Start a member that dies at a point."""
+        program = () if kind == "worker" else ("workers.main", kind)
+        member = self.start(kind, *program, failpoints=f"{point}:kill@{passage}")
+        self.expected_dead.add(member.name)
+        return member
+
+    def await_death(self, member: Member, point: Point) -> Fault:
+        """Wait until an armed member has died where it was to."""
+        self.wait(lambda: member.process.poll() is not None, f"{member.name} to die at {point}")
+        sprung = member.sprung()
+        assert member.process.returncode == -signal.SIGKILL, self.logs()
+        assert sprung is not None, self.logs()
+        assert sprung[0] is point
+        return self.diary.note(Harm.KILLED, member.name, sprung[1])
+
+    @property
+    def known(self) -> dict[str, EndpointIdentity]:
+        catalog = load(self.directory / "gateway.yaml", os.environ | {CALLER: "nobody"})
+        return {name: identity(endpoint) for name, endpoint in catalog.endpoints.items()}
+
+    def submit(self, cells: int, **spec: Any) -> str:
+        """Submit a job of so many cells; no two jobs share a prompt."""
+        self.diary.faults.clear()
+        job = JobSpec.model_validate(fault_job(cells) | spec)
+        with self.sessions.begin() as session:
+            submitted = submit(session, job, self.known)
+        if self.queue is None:
+            self.queue = Queue(celery_app(self.valkey.broker_url))
+        self.queue.put_shards(submitted.hints)
+        return submitted.job_id
+
+    def done(self, job_id: str) -> int:
+        with self.sessions() as session:
+            return jobs.progress(session, [job_id])[job_id].done
+
+    def state(self, job_id: str) -> JobState:
+        with self.sessions() as session:
+            return JobState(jobs.get(session, job_id).state)
+
+    def wait_done(self, job_id: str, cells: int) -> None:
+        self.wait(lambda: self.done(job_id) >= cells, f"{cells} cells")
+
+    def wait_calls(self, more: int) -> None:
+        """Wait until the provider has been asked so many more times."""
+        target = self.log.count() + more
+        self.wait(lambda: self.log.count() >= target, f"{more} more calls")
+
+    def wait_final(self, job_id: str) -> JobState:
+        self.wait(lambda: self.state(job_id).is_final, "the job's end")
+        return self.state(job_id)
+
+    def wait(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for something; Postgres may be away meanwhile."""
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            with suppress(DBAPIError):
+                if condition():
+                    return
+            self.check_alive()
+            time.sleep(0.05)
+        raise AssertionError(f"waited {PATIENCE:g} s for {what}\n{self.logs()}")
+
+    def check_alive(self) -> None:
+        """Nobody may die but of what was done to it."""
+        for member in self.members:
+            if member.name not in self.expected_dead and member.process.poll() is not None:
+                raise AssertionError(f"{member.name} died by itself\n{self.logs()}")
+
+    def verify(self, job_id: str) -> Figures:
+        """Hold the three records against each other; a zombie's lines may need a moment."""
+        until = time.monotonic() + 20
+        while True:
+            history = read(self.sessions, job_id, self.log, self.diary.faults)
+            violations = check(history)
+            if not violations:
+                return figures(history)
+            if time.monotonic() > until:
+                found = "\n".join(map(str, violations))
+                raise AssertionError(f"{found}\n{figures(history)}\n{self.logs()}")
+            time.sleep(0.2)
+
+    def finish(self, job_id: str) -> Figures:
+        """Wait for the end of a job in which no cell may fail, and verify it."""
+        state = self.wait_final(job_id)
+        found = self.verify(job_id)
+        assert state is JobState.COMPLETED, self.logs()
+        return found
+
+    def logs(self) -> str:
+        tails = []
+        for member in self.members:
+            lines = member.log.read_text(encoding="utf-8", errors="replace").splitlines()
+            telling = [line[:400] for line in lines if '"celery.' not in line]
+            tails.append("\n".join([f"== {member.name}", *telling[-12:]]))
+        return "\n".join(tails)
+
+    def stop(self) -> None:
+        for member in self.members:
+            with suppress(ProcessLookupError):
+                os.killpg(member.process.pid, signal.SIGKILL)
+        for member in self.members:
+            member.process.wait(30)
+
+
+def fault_job(cells: int) -> dict[str, Any]:
+    token = uuid4().hex[:8]
+    rows = [{"object": f"{token}-りんご{n}", "expected": "りんご"} for n in range(cells)]
+    return {
+        "prompt": {"template": "{{object}}"},
+        "rows": rows,
+        "endpoints": ["a"],
+        "scorers": [{"type": "contains"}],
+    }
+
+
+@contextmanager
+def model_server(log: Path, host: str = "127.0.0.1") -> Iterator[int]:
+    """Run the provider; gives its port."""
+    with socket.create_server((host, 0), backlog=1024) as listening:
+        file = listening.fileno()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.model_server", str(file), str(log)],
+            cwd=ROOT,
+            pass_fds=[file],
+            start_new_session=True,
+        )
+        port = listening.getsockname()[1]
+    try:
+        yield port
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@contextmanager
+def arena(host: str = "127.0.0.1", **settings: str) -> Iterator[Arena]:
+    """Services and a provider; members are started by whoever needs them."""
+    with ExitStack() as stack:
+        directory = stack.enter_context(short_directory())
+        postgres, valkey = EmbeddedPostgres(directory / "pg"), EmbeddedValkey(directory / "valkey")
+        postgres.start()
+        stack.callback(postgres.stop)
+        valkey.start()
+        stack.callback(valkey.stop)
+        url = sqlalchemy_url(postgres.url_of("hikaku"))
+        upgrade(url)
+        engine = open_engine(url)
+        stack.callback(engine.dispose)
+        log = directory / "provider.jsonl"
+        port = stack.enter_context(model_server(log, host))
+        made = Arena(
+            directory=directory,
+            postgres=postgres,
+            valkey=valkey,
+            sessions=open_sessions(engine),
+            log=ProviderLog(log),
+            provider=f"{host}:{port}",
+            settings=dict(settings),
+        )
+        made.configure("a", "b")
+        stack.callback(made.stop)
+        yield made
