@@ -4,11 +4,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-<<<<<<< Updated upstream
-from typing_extensions import override
-=======
 from msgspec.structs import replace
->>>>>>> Stashed changes
+from typing_extensions import override
 
 from gateway.errors import GatewayError
 from gateway.errors import Outcome as GatewayOutcome
