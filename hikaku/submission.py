@@ -29,7 +29,7 @@ from hikaku.specs import (
     SnapshotPrompt,
     SnapshotScorer,
 )
-from hikaku.storage import datasets, jobs, prompts
+from hikaku.storage import datasets, jobs, projects, prompts
 from hikaku.storage.datasets import Revision
 
 MAX_CELLS = 10_000_000
@@ -89,6 +89,7 @@ def submit(
         reuse=Reuse.OFF if spec.prompt.request else spec.reuse,
         tags=spec.tags,
     )
+    projects.ensure(session, spec.project)
     job_id = ids.new_id(ids.JOB)
     shard_ids = jobs.add(
         session,

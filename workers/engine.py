@@ -25,8 +25,10 @@ from workers import shard
 from workers.database import Database
 from workers.lease import Lease
 from workers.recorder import Recorder
+from workers.relief import Relief
 from workers.shard import Room
 from workers.spool import Spool
+from workers.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +38,11 @@ class _Open:
     """What lives as long as the loop."""
 
     room: Room
+    relief: Relief
     spool: Spool
     gateway: Gateway
     keepers: tuple[asyncio.Task[None], ...]
-    """Heartbeat and writer: a process without them must not go on."""
+    """Heartbeat, writer and relief: a process without them must not go on."""
 
 
 class Engine:
@@ -74,7 +77,7 @@ class Engine:
         self._opened.wait()
         if self._open is None:
             return
-        running = shard.run(self._open.room, shard_id)
+        running = self._open.relief.in_slot(shard.run(self._open.room, shard_id))
         with suppress(CancelledError):
             asyncio.run_coroutine_threadsafe(running, self._loop).result()
 
@@ -103,10 +106,12 @@ class Engine:
 
     async def _join(self) -> None:
         settings = self._settings
+        turns = Turns(settings.cells_in_flight)
         lease = Lease(
             self._heart,
             lease=timedelta(seconds=settings.lease_seconds),
             heartbeat=timedelta(seconds=settings.heartbeat_seconds),
+            on_stop=turns.dismiss,
         )
         spool = Spool(settings.spool_dir, str(lease.worker))
         recorder = Recorder(self._database, spool, settings.spool_dir)
@@ -114,21 +119,25 @@ class Engine:
         await self._gateway.__aenter__()
         if self._watcher is not None:
             await self._watcher.__aenter__()
-        keepers = (
-            asyncio.create_task(lease.beat(), name="heartbeat"),
-            asyncio.create_task(recorder.run(), name="recorder"),
-        )
-        for keeper in keepers:
-            keeper.add_done_callback(self._lost)
         room = Room(
             database=self._database,
             gateway=self._gateway,
             relay=Relay(self._gateway),
             lease=lease,
             recorder=recorder,
-            in_flight=asyncio.Semaphore(settings.cells_in_flight),
+            turns=turns,
         )
-        self._open = _Open(room=room, spool=spool, gateway=self._gateway, keepers=keepers)
+        relief = Relief(room, slots=settings.worker_slots)
+        keepers = (
+            asyncio.create_task(lease.beat(), name="heartbeat"),
+            asyncio.create_task(recorder.run(), name="recorder"),
+            asyncio.create_task(relief.keep(), name="relief"),
+        )
+        for keeper in keepers:
+            keeper.add_done_callback(self._lost)
+        self._open = _Open(
+            room=room, relief=relief, spool=spool, gateway=self._gateway, keepers=keepers
+        )
         self._opened.set()
         log.info("joined the workers", extra={"worker": str(lease.worker)})
 
@@ -136,6 +145,7 @@ class Engine:
         opened = self._open
         if opened is None:
             return
+        await opened.relief.ended()
         await opened.room.recorder.flushed()
         for keeper in opened.keepers:
             keeper.remove_done_callback(self._lost)

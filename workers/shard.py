@@ -20,8 +20,8 @@ from hikaku.failpoints import Point, reach
 from hikaku.jobs import Cell, CellAddress, CellRecord, CellScore, Outcome, failure
 from hikaku.pricing import Tariff, tariff
 from hikaku.specs import Snapshot, SnapshotEndpoint
-from hikaku.storage import claims, completions, jobs, shards
-from hikaku.storage.claims import Claim
+from hikaku.storage import claims, completions, jobs, projects, shards
+from hikaku.storage.claims import MOST_LANES, Claim
 from hikaku.storage.completions import Recorded, RequestHash
 from hikaku.storage.shards import Work
 from hikaku.templates import Template, parse
@@ -31,11 +31,9 @@ from workers.lease import Lease
 from workers.ledger import Ledger, keepable, storable
 from workers.recorder import Recorder
 from workers.requests import relayed, request_of
+from workers.turns import Party, Turns
 
 log = logging.getLogger(__name__)
-
-LANES = 64
-"""Cells of one shard that may be asked at once; the endpoint's own limit comes on top."""
 
 
 class Asker(Protocol):
@@ -56,7 +54,7 @@ class Room:
     """The way to put whole requests."""
     lease: Lease
     recorder: Recorder
-    in_flight: asyncio.Semaphore
+    turns: Turns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +72,7 @@ class Plan:
     """A claimed shard with all that is needed to run it."""
 
     claim: Claim
+    party: Party
     bucket: int
     endpoint: SnapshotEndpoint
     tariff: Tariff | None
@@ -106,7 +105,7 @@ async def run(room: Room, shard_id: int) -> None:
     """
     claim = await _claim(room, lambda session: claims.claim(session, shard_id, room.lease.worker))
     while claim is not None:
-        await _run(room, claim)
+        await run_claimed(room, claim)
         claim = await _claim(room, lambda session: claims.claim_next(session, room.lease.worker))
 
 
@@ -114,14 +113,22 @@ async def _claim(room: Room, take: Callable[[Session], Claim | None]) -> Claim |
     if room.lease.is_draining:
         return None
     await room.recorder.adopt()  # a dead worker's answers first: the work list must know them
+    asked_at = room.lease.now()
     claim = await room.database.run(take)
     if claim is not None:
         reach(Point.AFTER_CLAIM)
-        room.lease.take(claim)
+        room.lease.take(claim, asked_at=asked_at)
     return claim
 
 
-async def _run(room: Room, claim: Claim) -> None:
+async def claim_idle(room: Room) -> Claim | None:
+    """Take a shard of a job of which no worker holds one."""
+    return await _claim(
+        room, lambda session: claims.claim_next(session, room.lease.worker, idle=True)
+    )
+
+
+async def run_claimed(room: Room, claim: Claim) -> None:
     """Run a claimed shard to its end, or as far as this process may; the last closes its job."""
     try:
         plan = await room.database.insist(lambda session: _plan(session, claim))
@@ -148,6 +155,12 @@ def _plan(session: Session, claim: Claim) -> Plan:
     endpoint, reuse = snapshot.endpoints[claim.endpoint], snapshot.reuse
     return Plan(
         claim=claim,
+        party=Party(
+            job_id=job.id,
+            project=job.project,
+            weight=projects.weight(session, job.project),
+            priority=job.priority,
+        ),
         bucket=job.bucket,
         endpoint=endpoint,
         tariff=tariff(endpoint),
@@ -192,7 +205,7 @@ async def _ask_all(room: Room, plan: Plan) -> StopShard | None:
     queue = iter(questions)
     lanes = [
         asyncio.create_task(_lane(room, plan, queue, known))
-        for _ in range(min(LANES, len(questions)))
+        for _ in range(min(MOST_LANES, len(questions)))
     ]
     if not lanes:
         return None
@@ -288,11 +301,10 @@ def _reused(question: Question, recorded: Recorded) -> CellRecord:
 
 
 async def _asked(room: Room, plan: Plan, question: Question) -> CellRecord:
-    ledger = Ledger(
-        plan.tariff, question.address, room.recorder, lambda: room.lease.check(plan.claim)
-    )
+    turn = room.turns.turn(plan.party, plan.endpoint.name, lambda: room.lease.check(plan.claim))
+    ledger = Ledger(plan.tariff, question.address, room.recorder, turn.sending)
     asked = question.asked
-    async with room.in_flight:
+    async with turn:
         try:
             if isinstance(asked, WholeRequest):
                 return await relayed(room.relay, asked, ledger)
