@@ -204,7 +204,7 @@ VENDORS: Mapping[str, Vendor] = {
         habits=Habits(
             lacks=frozenset({EndpointType.COMPLETIONS}),
             unsaid=frozenset({"stream_options"}),
-            refused=frozenset({"parallel_tool_calls", "logit_bias"}),
+            refused=frozenset({"parallel_tool_calls"}),
         ),
         lacking=_watsonx_lacks,
     ),

@@ -29,6 +29,8 @@ from gateway.types import JSON, Answer, JSONObject
 _VENDOR = "Anthropic"
 _OWN = {"top_p": "top_p", "top_k": "top_k", "thinking": "thinking", "service_tier": "service_tier"}
 """Parameters that Anthropic has under the same name, its own included."""
+EFFORTS = frozenset({"low", "medium", "high", "xhigh", "max"})
+"""OpenAI's words and one more; which of them a model takes, Anthropic says itself."""
 _CHOICES = {"auto": "auto", "none": "none", "required": "any", "named": "tool"}
 _STATUS = {
     "invalid_request_error": 400, "authentication_error": 401, "billing_error": 402,
@@ -162,7 +164,9 @@ def _system(texts: tuple[str, ...]) -> JSON:
 def _output(wishes: Wishes) -> dict[str, JSON]:
     given = wishes.take("output_config")
     config = dict(given) if isinstance(given, dict) else {}
-    wanted = wishes.json_format(schema_only=_VENDOR)
+    wanted, effort = wishes.json_format(schema_only=_VENDOR), wishes.effort(EFFORTS, _VENDOR)
+    if effort is not None:
+        config.setdefault("effort", effort)
     if wanted is not None:
         config["format"] = {"type": "json_schema", "schema": wanted.schema}
     return {"output_config": config} if config else {}

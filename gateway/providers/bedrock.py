@@ -34,7 +34,7 @@ from gateway.providers.judged import called, embedded, encoding_of, opened
 from gateway.providers.messages import message_answer, message_events, own_words
 from gateway.providers.parrot import wants_usage
 from gateway.providers.provider import Abilities, Provider
-from gateway.providers.wishes import Tool, ToolChoice, Wishes
+from gateway.providers.wishes import JsonFormat, Tool, ToolChoice, Wishes
 from gateway.types import JSON, Answer, JSONObject, Usage
 
 if TYPE_CHECKING:
@@ -204,13 +204,18 @@ def _inference(wishes: Wishes) -> dict[str, JSON]:
 
 def _format(wishes: Wishes) -> dict[str, JSON]:
     wanted = wishes.json_format(schema_only=_VENDOR)
-    if wanted is None:
-        return {}
+    effort = wishes.effort(anthropic.EFFORTS, _VENDOR)
+    config: dict[str, JSON] = {"effort": effort} if effort is not None else {}
+    if wanted is not None:
+        config["textFormat"] = _text_format(wanted)
+    return {"outputConfig": config} if config else {}
+
+
+def _text_format(wanted: JsonFormat) -> JSON:
     schema: dict[str, JSON] = {"schema": msgspec.json.encode(wanted.schema).decode("utf-8")}
     more: dict[str, JSON] = {"name": wanted.name, "description": wanted.description}
     schema |= {key: value for key, value in more.items() if value is not None}
-    structure: JSON = {"jsonSchema": schema}
-    return {"outputConfig": {"textFormat": {"type": "json_schema", "structure": structure}}}
+    return {"type": "json_schema", "structure": {"jsonSchema": schema}}
 
 
 def _tools(wishes: Wishes) -> dict[str, JSON]:

@@ -1,7 +1,9 @@
 """Google's Gemini: generateContent and its stream, embeddings; at Google AI or at a cloud door."""
 
 from collections.abc import AsyncGenerator, Mapping
+from mimetypes import guess_type
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 from typing_extensions import override
@@ -31,6 +33,11 @@ _REQUEST = {
     "safety_settings": "safetySettings", "safetySettings": "safetySettings",
     "cached_content": "cachedContent", "cachedContent": "cachedContent",
 }  # fmt: skip
+_BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
+"""Tokens of thought per effort: what Google's own server for OpenAI's clients makes of each."""
+_PICTURES = frozenset({"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"})
+"""What Google fetches by itself, where the address ends in what it is."""
+_LEVELS = frozenset({"minimal", "low", "medium", "high"})
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY", "named": "ANY"}
 
 
@@ -93,15 +100,13 @@ class GeminiProvider(Abilities, Provider):
 
     @override
     async def chat(self, body: JSONObject) -> Answer:
-        payload = _payload(body, ids=self._door.ids)
-        request = await self._door.request("generateContent", payload)
+        request = await self._door.request("generateContent", self._payload(body))
         reply = await called(self._transport, request, failure)
         return read_answer(reply.body)
 
     @override
     async def stream_chat(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
-        payload = _payload(body, ids=self._door.ids)
-        request = await self._door.request("streamGenerateContent?alt=sse", payload)
+        request = await self._door.request("streamGenerateContent?alt=sse", self._payload(body))
         reading = Reading()
         async with opened(self._transport, request, failure) as reply:
             async for event in events(reply.chunks):
@@ -126,22 +131,28 @@ class GeminiProvider(Abilities, Provider):
             raise MalformedAnswer(f"{len(vectors)} embeddings for {len(texts)} texts")
         return embedded(vectors, encoding=encoding, usage=usage, model=self._model)
 
+    def _payload(self, body: JSONObject) -> dict[str, JSON]:
+        return _payload(body, ids=self._door.ids, budgets="gemini-2" in (self._model or ""))
 
-def _payload(body: JSONObject, *, ids: bool) -> dict[str, JSON]:
+
+def _payload(body: JSONObject, *, ids: bool, budgets: bool) -> dict[str, JSON]:
     wishes, conversation = Wishes(body), read(body)
     turns = [_content(turn, ids=ids) for turn in conversation.alternating()]
     payload: dict[str, JSON] = {"contents": turns, **wishes.carry(_REQUEST)}
     if conversation.system:
         payload["systemInstruction"] = {"parts": [{"text": text} for text in conversation.system]}
     payload |= _tools(wishes)
-    if config := _generation(wishes):
+    if config := _generation(wishes, budgets=budgets):
         payload["generationConfig"] = config
     wishes.end(_VENDOR)
     return payload
 
 
-def _generation(wishes: Wishes) -> dict[str, JSON]:
+def _generation(wishes: Wishes, *, budgets: bool) -> dict[str, JSON]:
     config = wishes.carry(_GENERATION)
+    if thinking := _thinking(wishes, budgets=budgets):
+        given = config.get("thinkingConfig")
+        config["thinkingConfig"] = thinking | (given if isinstance(given, dict) else {})
     most, stops, wanted = wishes.max_tokens(), wishes.stops(), wishes.json_format()
     if most is not None:
         config["maxOutputTokens"] = most
@@ -152,6 +163,14 @@ def _generation(wishes: Wishes) -> dict[str, JSON]:
         if wanted.schema is not None:
             config["responseJsonSchema"] = wanted.schema
     return config
+
+
+def _thinking(wishes: Wishes, *, budgets: bool) -> dict[str, JSON]:
+    """The effort, of which models before 3 think for so many tokens, and later ones so deeply."""
+    effort = wishes.effort(frozenset(_BUDGETS) if budgets else _LEVELS, _VENDOR)
+    if effort is None:
+        return {}
+    return {"thinkingBudget": _BUDGETS[effort]} if budgets else {"thinkingLevel": effort}
 
 
 def _tools(wishes: Wishes) -> dict[str, JSON]:
@@ -191,6 +210,8 @@ def _part(part: Part, *, ids: bool) -> JSON:
     match part:
         case Text(text=text):
             return {"text": text}
+        case Image(base64=None, url=url) if (media_type := _picture(url)) is not None:
+            return {"fileData": {"mimeType": media_type, "fileUri": url}}
         case Image():
             media_type, base64 = part.inline(_VENDOR)
             return {"inlineData": {"mimeType": media_type, "data": base64}}
@@ -203,6 +224,12 @@ def _part(part: Part, *, ids: bool) -> JSON:
             if pictures:
                 response["parts"] = pictures
             return {"functionResponse": response | _id(call_id, ids=ids)}
+
+
+def _picture(url: str) -> str | None:
+    """The media type of a picture that can be fetched, by the end of its address."""
+    found = guess_type(urlsplit(url).path)[0]
+    return found if found in _PICTURES else None
 
 
 def _id(call_id: str, *, ids: bool) -> dict[str, JSON]:

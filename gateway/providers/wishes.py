@@ -82,6 +82,18 @@ class Wishes:
             raise InvalidRequest("`max_tokens` and `max_completion_tokens` contradict each other")
         return new if new is not None else old
 
+    def effort(self, known: frozenset[str], vendor: str) -> str | None:
+        """How hard the model is to think, where `vendor` has OpenAI's word for it.
+
+        Raises:
+            UnsupportedParameter: It has not.
+        """
+        value = self.take("reasoning_effort")
+        if value is None or (isinstance(value, str) and value in known):
+            return value
+        words = ", ".join(sorted(known))
+        raise UnsupportedParameter("reasoning_effort", f"{vendor} takes {words}, not {value}")
+
     def stops(self) -> list[JSON] | None:
         """Stop sequences as a list."""
         stop = self.take("stop")

@@ -175,7 +175,7 @@ async def test_leaving_a_stream_early_closes_it(vendor: Vendor, case: Streamed):
 
 async def _streamed(vendor: Vendor, case: Streamed, cut: int) -> list[bytes]:
     provider, transport = bound(vendor, case.kind, as_reply(200, case.body), cut)
-    extra = {} if case.kind is Kind.RESPONSES else WITH_USAGE
+    extra = {} if case.kind in {Kind.RESPONSES, Kind.MESSAGES} else WITH_USAGE
     body = {**(case.ask or FIRST[case.kind]), **extra}
     try:
         return [chunk async for chunk in opened(provider, case.kind, body)]

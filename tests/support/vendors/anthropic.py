@@ -115,6 +115,10 @@ COMPLETED: dict[str, Sent | Refused] = {
     ),
 }
 
+PASSED: dict[str, Sent | Refused] = {
+    name: Sent(body={"model": "m", **ask}) for name, ask in ASKS[Kind.MESSAGES].items()
+}
+
 
 def message(*blocks: Mapping[str, Any], stop: str | None = "end_turn", **more: Any) -> object:
     return {
@@ -136,6 +140,24 @@ def text(words: str) -> dict[str, Any]:
 
 TOOL_USE = {"type": "tool_use", "id": "toolu_9", "name": "weather", "input": WEATHER}
 ANSWERS = (
+    Answered(
+        name="plain",
+        kind=Kind.MESSAGES,
+        body=message(text(ANSWER)),
+        said=Said(text=ANSWER, usage=USAGE, model="claude-2026"),
+    ),
+    Answered(
+        name="blocks that chat has not",
+        kind=Kind.MESSAGES,
+        body=message(
+            {"type": "thinking", "thinking": "うーん", "signature": "x"},
+            {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}},
+            {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []},
+            {**text("赤"), "citations": [{"type": "char_location", "cited_text": "赤い"}]},
+            stop="pause_turn",
+        ),
+        said=Said(text="赤", finish_reason="pause_turn", usage=USAGE),
+    ),
     Answered(
         name="plain",
         body=message(text(ANSWER)),
@@ -233,6 +255,9 @@ STREAMS = (
         name="plain", kind=Kind.COMPLETIONS, body=PLAIN_STREAM, said=Said(text=ANSWER, usage=USAGE)
     ),
     Streamed(
+        name="plain", kind=Kind.MESSAGES, body=PLAIN_STREAM, said=Said(text=ANSWER, usage=USAGE)
+    ),
+    Streamed(
         name="thought and tool calls",
         body=typed_frames(
             BEGUN,
@@ -292,9 +317,10 @@ VENDORS = (
         urls={
             Kind.CHAT: "https://api.anthropic.com/v1/messages",
             Kind.COMPLETIONS: "https://api.anthropic.com/v1/messages",
+            Kind.MESSAGES: "https://api.anthropic.com/v1/messages",
         },
         headers={"x-api-key": KEY, "anthropic-version": "2023-06-01"},
-        asks={Kind.CHAT: ASKED, Kind.COMPLETIONS: COMPLETED},
+        asks={Kind.CHAT: ASKED, Kind.COMPLETIONS: COMPLETED, Kind.MESSAGES: PASSED},
         answers=ANSWERS,
         streams=STREAMS,
         broken_streams=(
@@ -308,6 +334,18 @@ VENDORS = (
             BrokenStream(name="broke", body=failed_inside("billing_error"), error=QuotaExhausted),
             BrokenStream(
                 name="without an end",
+                body=typed_frames(BEGUN, said("あ"), ended("end_turn")[0]),
+                error=MalformedAnswer,
+            ),
+            BrokenStream(
+                name="overloaded",
+                kind=Kind.MESSAGES,
+                body=failed_inside("overloaded_error"),
+                error=RateLimited,
+            ),
+            BrokenStream(
+                name="without an end",
+                kind=Kind.MESSAGES,
                 body=typed_frames(BEGUN, said("あ"), ended("end_turn")[0]),
                 error=MalformedAnswer,
             ),
@@ -341,7 +379,7 @@ VENDORS = (
                 "logit_bias": {"1": 1},
                 "logprobs": True,
                 "temperature": 1.5,
-                "reasoning_effort": "low",
+                "reasoning_effort": "minimal",
                 "functions": [],
                 "top_a": 1,
             },
@@ -351,11 +389,17 @@ VENDORS = (
             Kind.CHAT: {
                 "temperature": (1, {"temperature": 1}),
                 "top_k": (3, {"top_k": 3}),
+                "reasoning_effort": ("low", {"output_config": {"effort": "low"}}),
                 "stop": ("。", {"stop_sequences": ["。"]}),
                 "max_completion_tokens": (7, {"max_tokens": 7}),
                 "user": ("u1", {"metadata": {"user_id": "u1"}}),
                 "thinking": ({"type": "adaptive"}, {"thinking": {"type": "adaptive"}}),
-            }
+            },
+            Kind.MESSAGES: {
+                "stop": ("。", {"stop_sequences": ["。"]}),
+                "max_completion_tokens": (7, {"max_tokens": 9}),
+                "top_k": (3, {"top_k": 3}),
+            },
         },
         thorough=True,
     ),

@@ -1,6 +1,7 @@
 """AWS Bedrock, after its API reference: Converse and its stream, embeddings, errors."""
 
 import struct
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.types import Usage
+from tests.support.vendors import anthropic
 from tests.support.vendors.canon import ANSWER, ASKS, PNG, SCHEMA, TEXT
 from tests.support.vendors.contract import (
     Answered,
@@ -325,6 +327,56 @@ FAILURES = (
         error=AccessDenied,
     ),
 )
+INVOKE = f"{HOST}/model/us.anthropic.claude-x-v1%3A0/invoke"
+PASSED: dict[str, Sent | Refused] = {
+    name: Sent(body={"anthropic_version": "bedrock-2023-05-31", **ask})
+    for name, ask in ASKS[Kind.MESSAGES].items()
+}
+OWN_ANSWERS = tuple(a for a in anthropic.ANSWERS if a.kind is Kind.MESSAGES)
+
+
+def framed(*events: Any) -> bytes:
+    """The events of Anthropic's stream, each in a frame and in base64."""
+    return b"".join(
+        event("chunk", bytes=b64encode(msgspec.json.encode(e)).decode()) for e in events
+    )
+
+
+OWN_EVENTS = (
+    anthropic.BEGUN,
+    anthropic.started(0, anthropic.text("")),
+    anthropic.said(ANSWER),
+    anthropic.stopped(0),
+    *anthropic.ended("end_turn"),
+)
+OWN_STREAMS = (
+    Streamed(
+        name="plain",
+        kind=Kind.MESSAGES,
+        body=framed(*OWN_EVENTS),
+        said=Said(text=ANSWER, usage=anthropic.USAGE),
+    ),
+)
+OWN_BROKEN = (
+    BrokenStream(
+        name="throttled",
+        kind=Kind.MESSAGES,
+        body=framed(*OWN_EVENTS[:3]) + exception("throttlingException"),
+        error=RateLimited,
+    ),
+    BrokenStream(
+        name="without an end",
+        kind=Kind.MESSAGES,
+        body=framed(*OWN_EVENTS[:-1]),
+        error=MalformedAnswer,
+    ),
+    BrokenStream(
+        name="no base64",
+        kind=Kind.MESSAGES,
+        body=event("chunk", bytes="?"),
+        error=MalformedAnswer,
+    ),
+)
 CONVERSE = f"{HOST}/model/us.anthropic.claude-x-v1%3A0/converse"
 SIGNED = f"AWS4-HMAC-SHA256 Credential={KEY_ID}/"
 
@@ -340,19 +392,21 @@ BEDROCK = Vendor(
             "aws_session_token": SESSION,
         }
     },
-    urls={Kind.CHAT: CONVERSE, Kind.COMPLETIONS: CONVERSE},
+    urls={Kind.CHAT: CONVERSE, Kind.COMPLETIONS: CONVERSE, Kind.MESSAGES: INVOKE},
     stream_urls={
-        Kind.CHAT: f"{CONVERSE}-stream", Kind.COMPLETIONS: f"{CONVERSE}-stream",
+        Kind.CHAT: f"{CONVERSE}-stream",
+        Kind.COMPLETIONS: f"{CONVERSE}-stream",
+        Kind.MESSAGES: f"{INVOKE}-with-response-stream",
     },
     headers={
         "authorization": lambda value: value.startswith(SIGNED) and "/us-east-1/bedrock/" in value,
         "x-amz-security-token": SESSION,
         "x-amz-date": lambda value: len(value) == len("20260101T000000Z"),
     },
-    asks={Kind.CHAT: ASKED, Kind.COMPLETIONS: COMPLETED},
-    answers=ANSWERS,
-    streams=STREAMS,
-    broken_streams=BROKEN,
+    asks={Kind.CHAT: ASKED, Kind.COMPLETIONS: COMPLETED, Kind.MESSAGES: PASSED},
+    answers=(*ANSWERS, *OWN_ANSWERS),
+    streams=(*STREAMS, *OWN_STREAMS),
+    broken_streams=(*BROKEN, *OWN_BROKEN),
     secrets=(SECRET, SESSION),
     error=error,
     failures=FAILURES,
@@ -372,10 +426,12 @@ BEDROCK = Vendor(
             "logprobs": True,
             "temperature": 1.5,
             "parallel_tool_calls": False,
+            "reasoning_effort": "minimal",
         }
     },
     honoured={
         Kind.CHAT: {
+            "reasoning_effort": ("max", {"outputConfig": {"effort": "max"}}),
             "max_completion_tokens": (7, {"inferenceConfig": {"maxTokens": 7}}),
             "stop": ("。", {"inferenceConfig": {"stopSequences": ["。"]}}),
             "additionalModelRequestFields": (

@@ -100,6 +100,41 @@ EMBED_LIST: dict[str, Any] = {"input": ["赤", "青"]}
 
 RESPOND: dict[str, Any] = {"input": TEXT, "max_output_tokens": 16}
 
+MESSAGE: dict[str, Any] = {
+    "max_tokens": 9,
+    "messages": [{"role": "user", "content": TEXT}],
+}
+MESSAGE_WITH: dict[str, Any] = {
+    "max_tokens": 2048,
+    "thinking": {"type": "enabled", "budget_tokens": 1024},
+    "system": [{"type": "text", "text": "短く。", "cache_control": {"type": "ephemeral"}}],
+    "messages": [
+        {
+            "role": "user",
+            "content": [
+                {
+                    "type": "document",
+                    "source": {
+                        "type": "text",
+                        "media_type": "text/plain",
+                        "data": "りんごは赤い。",
+                    },
+                    "citations": {"enabled": True},
+                },
+                {"type": "text", "text": "何色？"},
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": [{"type": "thinking", "thinking": "うーん", "signature": "c2ln"}],
+        },
+        {"role": "user", "content": "それで？"},
+    ],
+    "tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 1}],
+    "made_up": {"later": [1, 2.5, "三"]},
+}
+"""What chat has no place for goes on as it came."""
+
 ASKS: Mapping[Kind, Mapping[str, Mapping[str, Any]]] = {
     Kind.CHAT: {
         "plain": PLAIN,
@@ -112,6 +147,7 @@ ASKS: Mapping[Kind, Mapping[str, Mapping[str, Any]]] = {
     Kind.COMPLETIONS: {"plain": PROMPT, "parameters": PROMPT_WITH},
     Kind.EMBEDDINGS: {"one": EMBED_ONE, "list": EMBED_LIST},
     Kind.RESPONSES: {"plain": RESPOND},
+    Kind.MESSAGES: {"plain": MESSAGE, "all that chat has not": MESSAGE_WITH},
 }
 
 FIRST: Mapping[Kind, Mapping[str, Any]] = {
@@ -119,5 +155,6 @@ FIRST: Mapping[Kind, Mapping[str, Any]] = {
     Kind.COMPLETIONS: PROMPT,
     Kind.EMBEDDINGS: EMBED_LIST,
     Kind.RESPONSES: RESPOND,
+    Kind.MESSAGES: MESSAGE,
 }
 """The simplest ask of each kind."""

@@ -24,10 +24,11 @@ class Kind(StrEnum):
     COMPLETIONS = "llm/v1/completions"
     EMBEDDINGS = "llm/v1/embeddings"
     RESPONSES = "responses"
+    MESSAGES = "messages"
 
     @property
     def endpoint_type(self) -> str:
-        return str(Kind.CHAT if self is Kind.RESPONSES else self)
+        return str(Kind.CHAT if self in {Kind.RESPONSES, Kind.MESSAGES} else self)
 
 
 @dataclass(frozen=True, kw_only=True)

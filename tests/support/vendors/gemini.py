@@ -351,6 +351,15 @@ def stream_urls(prefix: str) -> dict[Kind, str]:
     return {Kind.CHAT: stream, Kind.COMPLETIONS: stream}
 
 
+def at(url: str) -> dict[str, Any]:
+    """A picture that is to be fetched."""
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def fetched(media_type: str, url: str) -> dict[str, Any]:
+    return {"fileData": {"mimeType": media_type, "fileUri": url}}
+
+
 GEMINI = Vendor(
     name="gemini",
     provider="gemini",
@@ -402,13 +411,31 @@ GEMINI = Vendor(
             "logit_bias": {"1": 1},
             "logprobs": True,
             "parallel_tool_calls": False,
-            "reasoning_effort": "low",
+            "reasoning_effort": "none",
         },
         Kind.EMBEDDINGS: {"encoding_format": "hex"},
     },
     honoured={
         Kind.CHAT: {
             "seed": (7, {"generationConfig": {"seed": 7}}),
+            "reasoning_effort": (
+                "low",
+                {"generationConfig": {"thinkingConfig": {"thinkingLevel": "low"}}},
+            ),
+            "messages": (
+                [{"role": "user", "content": [at("https://x/り.png?v=2"), at("gs://b/a.jpg")]}],
+                {
+                    "contents": [
+                        {
+                            "role": "user",
+                            "parts": [
+                                fetched("image/png", "https://x/り.png?v=2"),
+                                fetched("image/jpeg", "gs://b/a.jpg"),
+                            ],
+                        }
+                    ]
+                },
+            ),
             "top_k": (3, {"generationConfig": {"topK": 3}}),
             "temperature": (2, {"generationConfig": {"temperature": 2}}),
             "presence_penalty": (-0.5, {"generationConfig": {"presencePenalty": -0.5}}),
@@ -425,6 +452,9 @@ CLAUDE = (
     "https://aiplatform.googleapis.com/v1/projects/p-1/locations/global"
     "/publishers/anthropic/models/claude-x@20260101:"
 )
+
+
+SPOKEN = (Kind.CHAT, Kind.COMPLETIONS, Kind.MESSAGES)
 
 
 def on_vertex(sent: Sent | Refused) -> Sent | Refused:
@@ -466,10 +496,8 @@ VENDORS = (
         provider="vertex_ai",
         model="claude-x@20260101",
         config={**ON_CLOUD, "max_tokens": 64},
-        urls={Kind.CHAT: CLAUDE + "rawPredict", Kind.COMPLETIONS: CLAUDE + "rawPredict"},
-        stream_urls={
-            Kind.CHAT: CLAUDE + "streamRawPredict", Kind.COMPLETIONS: CLAUDE + "streamRawPredict",
-        },
+        urls=dict.fromkeys(SPOKEN, CLAUDE + "rawPredict"),
+        stream_urls=dict.fromkeys(SPOKEN, CLAUDE + "streamRawPredict"),
         headers={"authorization": f"Bearer {TOKEN}"},
         asks={
             kind: {name: on_vertex(sent) for name, sent in asks.items()}

@@ -7,6 +7,7 @@ import msgspec
 
 from gateway.errors import MalformedAnswer, Outcome
 from gateway.providers import Provider
+from gateway.streams import usage_in
 from gateway.types import Answer, Usage
 from tests.support.vendors.contract import Call, Kind, Said
 
@@ -21,6 +22,8 @@ async def asked(provider: Provider, kind: Kind, body: Mapping[str, Any]) -> Answ
             return await provider.embed(body)
         case Kind.RESPONSES:
             return await provider.respond(body)
+        case Kind.MESSAGES:
+            return await provider.message(body)
 
 
 def opened(provider: Provider, kind: Kind, body: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
@@ -31,6 +34,8 @@ def opened(provider: Provider, kind: Kind, body: Mapping[str, Any]) -> AsyncGene
             return provider.stream_complete(body)
         case Kind.RESPONSES:
             return provider.stream_respond(body)
+        case Kind.MESSAGES:
+            return provider.stream_message(body)
         case Kind.EMBEDDINGS:
             raise AssertionError("embeddings do not stream")
 
@@ -48,7 +53,7 @@ def said_by(answer: Answer, kind: Kind, expected: Said) -> Said:
             vectors=vectors,
             model=answer.model,
         )
-    if kind is Kind.RESPONSES:
+    if kind in {Kind.RESPONSES, Kind.MESSAGES}:
         return Said(
             text=answer.text,
             finish_reason=answer.finish_reason,
@@ -78,9 +83,12 @@ def said_by(answer: Answer, kind: Kind, expected: Said) -> Said:
 
 def said_in(chunks: Iterable[bytes], kind: Kind, expected: Said) -> Said:
     """What a stream says, put together."""
+    chunks = list(chunks)
     events = [msgspec.json.decode(chunk) for chunk in chunks]
     if kind is Kind.RESPONSES:
         return _said_in_events(events, expected)
+    if kind is Kind.MESSAGES:
+        return _said_in_messages(chunks, expected)
     text, refusal, finish = "", "", None
     usage = Usage()
     calls: dict[int, dict[str, str]] = {}
@@ -192,4 +200,20 @@ def _said_in_events(events: list[dict[str, Any]], expected: Said) -> Said:
             cached_input_tokens=(usage.get("input_tokens_details") or {}).get("cached_tokens"),
             reasoning_tokens=(usage.get("output_tokens_details") or {}).get("reasoning_tokens"),
         ),
+    )
+
+
+def _said_in_messages(chunks: list[bytes], expected: Said) -> Said:
+    """Of Anthropic's events, which arrive as they are; used is what the gateway reads in them."""
+    usage = Usage()
+    for chunk in chunks:
+        usage = usage_in(chunk, usage)
+    events = [msgspec.json.decode(chunk) for chunk in chunks]
+    if events[-1]["type"] != "message_stop":
+        raise MalformedAnswer("no last event")
+    deltas = [e["delta"] for e in events if e["type"] == "content_block_delta"]
+    return Said(
+        text="".join(delta.get("text", "") for delta in deltas),
+        finish_reason=expected.finish_reason,
+        usage=usage,
     )

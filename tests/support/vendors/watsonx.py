@@ -53,7 +53,7 @@ VENDORS = (
         streams=openai.CHAT_STREAMS,
         broken_streams=openai.BROKEN,
         error=error,
-        refused={Kind.CHAT: {"parallel_tool_calls": False, "logit_bias": {"1": 2}}},
+        refused={Kind.CHAT: {"parallel_tool_calls": False}},
         honoured={
             Kind.CHAT: {
                 "tool_choice": (
