@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol
 
 from anyio import CapacityLimiter
@@ -46,6 +47,8 @@ class Context:
     mlflow: bool = False
     """Whether jobs are tracked in MLflow."""
     limits: Limits = Limits()
+    batch_window: timedelta = timedelta(hours=24)
+    """In which a batch has to end."""
     close: Callable[[], None] = lambda: None
     """Called when the application ends."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from types import FrameType
 
@@ -12,6 +13,7 @@ from fastapi import FastAPI
 from typing_extensions import override
 
 from api import errors, openapi
+from api.compat import openai_batches, openai_files
 from api.compat.gateway import surfaces
 from api.context import Context
 from api.frame import RequestFrame
@@ -42,7 +44,7 @@ from hikaku.storage.connection import open_engine, open_sessions
 
 _ROUTERS = (
     health, jobs, cells, events, export, comparisons, datasets, prompts, schedules, chat,
-    endpoints, documentation,
+    endpoints, documentation, openai_files, openai_batches,
 )  # fmt: skip
 
 _POOL_SIZE = 10
@@ -92,6 +94,7 @@ def from_settings(settings: Settings) -> FastAPI:
         guard=guard,
         version=product_version(),
         mlflow=settings.mlflow_tracking_uri is not None,
+        batch_window=timedelta(seconds=settings.batch_window_seconds),
         close=engine.dispose,
     )
     return create_app(context)

@@ -33,6 +33,7 @@ _TAGS = [
     {"name": "chat", "description": "Ask a model now."},
     {"name": "endpoints", "description": "Named ways to models."},
     {"name": "models", "description": "Endpoints in the words of MLflow, OpenAI, Anthropic."},
+    {"name": "batches", "description": "OpenAI's Files and Batch APIs, run as jobs."},
     {"name": "service", "description": "Health, version, queue."},
 ]
 

@@ -5,7 +5,7 @@ one before; a thread that is slower than the network makes the sender wait, end 
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import chain
@@ -19,6 +19,9 @@ from hikaku.errors import InvalidInput
 
 _CHUNK_BYTES = 256 * 1024
 """Small chunks of the socket are put together up to here: fewer changes of thread."""
+
+_LONGEST_FIELD = 1_000
+"""Bytes of a field of a form."""
 
 _PATIENCE = 60.0
 """Seconds in which a sender has to send something."""
@@ -84,6 +87,24 @@ def opened(chunks: Iterator[bytes], content_type: str) -> File:
     return _file(form.filename, form.content_type, chain([first], content))
 
 
+def opened_form(
+    chunks: Iterator[bytes], content_type: str
+) -> tuple[Iterator[bytes], Mapping[str, str]]:
+    """Find the file in a multipart form with fields; these are all there when it has been read.
+
+    Its name is among them, as `filename`.
+
+    Raises:
+        InvalidInput: The form is broken, or does not hold exactly one file.
+    """
+    kind, options = parse_options_header(content_type)
+    if kind != b"multipart/form-data" or b"boundary" not in options:
+        raise InvalidInput("send a multipart form with one `file` and its fields")
+    fields: dict[str, str] = {}
+    form = _Form(options[b"boundary"], fields)
+    return form.read(chunks), fields
+
+
 def hashed(chunks: Iterator[bytes], digest: "hashlib._Hash") -> Iterator[bytes]:
     """Pass chunks on and hash them on their way."""
     for chunk in chunks:
@@ -100,7 +121,11 @@ def _file(name: str | None, content_type: str | None, chunks: Iterator[bytes]) -
 class _Form:
     """Takes the one file out of a multipart form, piece by piece."""
 
-    def __init__(self, boundary: bytes) -> None:
+    def __init__(self, boundary: bytes, fields: dict[str, str] | None = None) -> None:
+        self._fields = fields
+        """Where fields go; None when there may be none."""
+        self._field: str | None = None
+        self._text = b""
         self.filename: str | None = None
         self.content_type: str | None = None
         self._ready: list[bytes] = []
@@ -116,6 +141,7 @@ class _Form:
                 "on_header_end": self._end_header,
                 "on_headers_finished": self._end_headers,
                 "on_part_data": self._take_data,
+                "on_part_end": self._end_part,
                 "on_end": self._end,
             },
         )
@@ -152,15 +178,32 @@ class _Form:
         _, options = parse_options_header(self._headers.get(b"content-disposition"))
         if b"filename" not in options:
             name = options.get(b"name", b"").decode("utf-8", "replace")
-            raise InvalidInput(f"the form has a field {name!r}; send it in the query of the URL")
+            if self._fields is None:
+                raise InvalidInput(
+                    f"the form has a field {name!r}; send it in the query of the URL"
+                )
+            self._field, self._text = name, b""
+            return
         if self.filename is not None:
             raise InvalidInput("the form holds more than one file; send one after the other")
         self.filename = options[b"filename"].decode("utf-8", "replace")
+        if self._fields is not None:
+            self._fields["filename"] = self.filename
         kind = self._headers.get(b"content-type")
         self.content_type = None if kind is None else kind.decode("latin-1")
 
     def _take_data(self, data: bytes, start: int, end: int) -> None:
-        self._ready.append(data[start:end])
+        if self._field is None:
+            self._ready.append(data[start:end])
+            return
+        self._text += data[start:end]
+        if len(self._text) > _LONGEST_FIELD:
+            raise InvalidInput(f"the field {self._field!r} of the form is too long")
+
+    def _end_part(self) -> None:
+        if self._field is not None and self._fields is not None:
+            self._fields[self._field] = self._text.decode("utf-8", "replace")
+        self._field = None
 
     def _end(self) -> None:
         self._is_complete = True

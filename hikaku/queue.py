@@ -23,6 +23,7 @@ LANES = tuple(Lane(name) for name in (INTERACTIVE, BATCH, MAINTENANCE))
 
 RUN_SHARD = "hikaku.run_shard"
 TRACK_JOB = "hikaku.track_job"
+GO_ON_WITH_BATCH = "hikaku.go_on_with_batch"
 
 LAST_INTERACTIVE_PRIORITY = 2
 """Jobs of priority 0 to 2 use the interactive lane."""
@@ -103,9 +104,16 @@ class Queue:
 
     def put_tracking(self, job_id: str) -> None:
         """Say "track this job in MLflow"."""
+        self._put(TRACK_JOB, job_id)
+
+    def put_batch(self, batch_id: str) -> None:
+        """Say "go on with this batch"."""
+        self._put(GO_ON_WITH_BATCH, batch_id)
+
+    def _put(self, task: str, argument: str) -> None:
         try:
             with self._app.producer_or_acquire() as producer:
-                self._send(TRACK_JOB, job_id, MAINTENANCE, producer)
+                self._send(task, argument, MAINTENANCE, producer)
         except (KombuError, OSError) as error:
             log.warning("hint not published; the sweep will", extra={"error": repr(error)})
 

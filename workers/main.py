@@ -17,9 +17,10 @@ from hikaku.queue import BATCH, INTERACTIVE, MAINTENANCE, Queue, celery_app
 from hikaku.settings import Settings
 from hikaku.specs import EndpointIdentity, identity
 from hikaku.storage.connection import open_engine, open_sessions
+from workers.batches import Batches
 from workers.engine import Engine
 from workers.scheduler import Ticker
-from workers.tasks import register_shards, register_tracking
+from workers.tasks import register_batches, register_shards, register_tracking
 from workers.tracking import Tracker
 
 
@@ -56,6 +57,7 @@ def scheduler(settings: Settings) -> Celery:
         lease=timedelta(seconds=settings.lease_seconds),
     )
     register_tracking(app, Tracker(settings, sessions).track)
+    register_batches(app, Batches(sessions, Queue(app), endpoints).go_on)
     signals.worker_ready.connect(lambda **_: ticker.start(), weak=False)
     signals.worker_shutdown.connect(lambda **_: ticker.stop(), weak=False)
     return app

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from hikaku.failpoints import Point, reach
 from hikaku.queue import Queue
-from hikaku.storage import control, idempotency, jobs, shards, tracking
+from hikaku.storage import batches, control, files, idempotency, jobs, shards, tracking
 from hikaku.storage.connection import Sessions
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ class Sweep:
         self._close()
         self._publish()
         self._track()
+        self._go_on()
         self._last = time.monotonic()
 
     def _reap(self) -> None:
@@ -46,6 +47,7 @@ class Sweep:
             lost = shards.reap(session, grace=self._lease)
             shards.forget_workers(session)
             idempotency.forget(session)
+            files.forget_expired(session)
             if lost:
                 reach(Point.IN_REAP)
         if lost:
@@ -81,3 +83,9 @@ class Sweep:
             due = tracking.due(session)
         for job_id in due:
             self._queue.put_tracking(job_id)
+
+    def _go_on(self) -> None:
+        with self._sessions.begin() as session:
+            due = batches.due(session)
+        for batch_id in due:
+            self._queue.put_batch(batch_id)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from celery import Celery
 
-from hikaku.queue import RUN_SHARD, TRACK_JOB
+from hikaku.queue import GO_ON_WITH_BATCH, RUN_SHARD, TRACK_JOB
 from workers.engine import Engine
 
 log = logging.getLogger(__name__)
@@ -25,3 +25,11 @@ def register_tracking(app: Celery, track: Callable[[str], None]) -> None:
     @app.task(name=TRACK_JOB)  # type: ignore[untyped-decorator]
     def track_job(job_id: str) -> None:
         track(job_id)
+
+
+def register_batches(app: Celery, go_on: Callable[[str], None]) -> None:
+    """Let this worker go on with batches. What fails is tried again by the sweep."""
+
+    @app.task(name=GO_ON_WITH_BATCH)  # type: ignore[untyped-decorator]
+    def go_on_with_batch(batch_id: str) -> None:
+        go_on(batch_id)

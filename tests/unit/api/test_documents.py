@@ -40,8 +40,16 @@ def test_every_json_body_has_an_example(document):
 def test_failures_are_problems(document):
     for path, method, operation in operations(document):
         for status, answer in operation["responses"].items():
-            if status[0] in "45" and path != "/ready":
+            if status[0] in "45" and path != "/ready" and not path.startswith("/v1/"):
                 assert list(answer["content"]) == ["application/problem+json"], (method, path)
+
+
+def test_failures_of_openais_paths_are_in_its_words(document):
+    failure = {"schema": {"$ref": "#/components/schemas/OpenAIFailure"}}
+    for path in ("/v1/files", "/v1/batches"):
+        for method, operation in document["paths"][path].items():
+            assert "422" not in operation["responses"], method
+            assert operation["responses"]["400"]["content"] == {"application/json": failure}
 
 
 def test_only_health_and_readiness_are_documented_as_open(document):
