@@ -24,6 +24,11 @@ TEMPLATE_TOKENS = 128
 MESSAGE_TOKENS = 16
 """Set aside for the marks around each message."""
 
+UNBOUNDED = (
+    "each row of whole requests says itself how much may be written, so no budget can hold them: "
+    "submit rows and a prompt instead"
+)
+
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 

@@ -110,9 +110,14 @@ class Ledger:
 
     async def abandon(self) -> None:
         """Hand over the calls of a cell that is left to another worker."""
+        if not self._attempts:
+            return
         await self._recorder.abandon(
             CellCalls(address=self._address, attempts=tuple(self._attempts))
         )
+
+    def close(self) -> None:
+        """End the account, whatever became of the cell."""
 
     def _note(self, attempt: Attempt) -> None:
         self._recorder.called(CellCalls(address=self._address, attempts=(attempt,)))
@@ -155,6 +160,7 @@ class FundedLedger(Ledger):
         self._purse.settle(self._each, unknown if last.cost_usd is None else last.cost_usd)
         self._is_drawn = False
 
+    @override
     def close(self) -> None:
         """Put back what was drawn for a call that was not made."""
         if self._is_drawn:

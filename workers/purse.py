@@ -6,7 +6,7 @@ together hand out is never more than the budgets have.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 
 from hikaku.pricing import Ceiling
@@ -22,8 +22,8 @@ Refill = Callable[[Decimal], Awaitable[Decimal]]
 class Purse:
     """The money of one claim of a shard. For the event loop's thread."""
 
-    def __init__(self, ceiling: Ceiling, usd: Decimal, refill: Refill) -> None:
-        self.ceiling = ceiling
+    def __init__(self, ceiling: Ceiling | str, usd: Decimal, refill: Refill) -> None:
+        self._ceiling = ceiling
         self._usd = usd
         self._refill = refill
         self._out = 0
@@ -31,6 +31,16 @@ class Purse:
         self._refused_until = 0.0
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
+
+    def most(self, contents: Sequence[str]) -> Decimal:
+        """Bound what messages can cost.
+
+        Raises:
+            Unfunded: There is no telling.
+        """
+        if isinstance(self._ceiling, str):
+            raise Unfunded(Decimal("Infinity"), self._ceiling)
+        return self._ceiling.of(contents)
 
     async def draw(self, usd: Decimal) -> None:
         """Take the money for one call; waits while calls in flight may give some back.

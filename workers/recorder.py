@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from hikaku.failpoints import Point, reach
 from hikaku.jobs import CellCalls, CellRecord, Outcome, failure
-from hikaku.storage import recording
+from hikaku.storage import budgets, recording
 from workers.database import Database
-from workers.spool import Orphan, Spool, key_of, segments
+from workers.spool import Orphan, Spool, key_of, owner_of, segments
 
 log = logging.getLogger(__name__)
 
@@ -88,10 +89,16 @@ class Recorder:
     async def adopt(self) -> None:
         """Store what dead processes of this machine were answered and could not store."""
         async with self._adopting:
+            dead: dict[UUID | None, bool] = {}
             for path in await asyncio.to_thread(segments, self._directory):
                 orphan = await asyncio.to_thread(Orphan.adopt, path)
                 if orphan is not None:
-                    await self._inherit(orphan)
+                    owner, is_whole = owner_of(path), await self._inherit(orphan)
+                    dead[owner] = dead.get(owner, True) and is_whole
+            for owner, is_whole in dead.items():
+                if owner is not None and is_whole:
+                    # All its calls are known now: what was set aside for others is free again.
+                    await self._database.insist(partial(_release_dead, owner))
 
     async def _gather(self) -> None:
         """Wait for company, unless there is enough or somebody waits for the flush."""
@@ -117,7 +124,7 @@ class Recorder:
             self._stored += len(records) + len(abandoned)
             self._progress.notify_all()
 
-    async def _inherit(self, orphan: Orphan) -> None:
+    async def _inherit(self, orphan: Orphan) -> bool:
         try:
             left = await asyncio.to_thread(orphan.read)
             await self._store(left.records, left.unsettled)
@@ -127,11 +134,12 @@ class Recorder:
         except Exception:
             refused = orphan.refuse()
             log.critical("a spool cannot be stored", extra={"file": str(refused)}, exc_info=True)
-            return
+            return False
         reach(Point.ADOPT_BEFORE_REMOVE)
         orphan.remove()
         counts = {"answers": len(left.records), "calls_in_flight": len(left.unsettled)}
         log.info("adopted the spool of a dead worker", extra=counts)
+        return True
 
     async def _store(self, records: Sequence[CellRecord], calls: Sequence[CellCalls]) -> None:
         """Store a batch; what Postgres will never take does not hold up the rest."""
@@ -151,6 +159,10 @@ class Recorder:
             await self._database.insist(
                 partial(_store, (failure(record.address, Outcome.MALFORMED, reason),), ())
             )
+
+
+def _release_dead(worker: UUID, session: Session) -> None:
+    budgets.release_dead(session, worker)
 
 
 def _store(records: Sequence[CellRecord], calls: Sequence[CellCalls], session: Session) -> None:

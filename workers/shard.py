@@ -1,12 +1,15 @@
 """Runs one shard: claim it, render its rows, ask, score, record, complete."""
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Protocol
+from uuid import UUID
 
 from msgspec.structs import replace
 from sqlalchemy.orm import Session
@@ -22,18 +25,23 @@ from hikaku.pricing import Tariff, tariff
 from hikaku.specs import Snapshot, SnapshotEndpoint
 from hikaku.storage import claims, completions, jobs, projects, shards
 from hikaku.storage.claims import MOST_LANES, Claim
-from hikaku.storage.completions import Recorded, RequestHash
+from hikaku.storage.completions import Found, Recorded, RequestHash
 from hikaku.storage.shards import Work
 from hikaku.templates import Template, parse
 from workers.database import Database
 from workers.errors import Cancelling, StopShard
 from workers.lease import Lease
-from workers.ledger import Ledger, keepable, storable
+from workers.ledger import FundedLedger, Ledger, keepable, storable
+from workers.purse import Purse
 from workers.recorder import Recorder
 from workers.requests import relayed, request_of
+from workers.spending import Funding, funding
 from workers.turns import Party, Turns
 
 log = logging.getLogger(__name__)
+
+LOOK_AGAIN = 0.25
+"""Seconds between two looks for completions that others are buying."""
 
 
 class Asker(Protocol):
@@ -84,6 +92,15 @@ class Plan:
     hashes: RequestHash | None
     """None when the job neither reads nor writes recorded completions."""
     work: tuple[Work, ...]
+    funding: Funding | None
+    """None when no budget holds the job."""
+    purse: Purse | None = None
+    """What may still be spent, once something is to be bought."""
+
+    @property
+    def buys_once(self) -> bool:
+        """Whether completions that somebody else is buying are waited for."""
+        return self.snapshot.reuse.reads and self.snapshot.reuse.writes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,26 +147,26 @@ async def claim_idle(room: Room) -> Claim | None:
 
 async def run_claimed(room: Room, claim: Claim) -> None:
     """Run a claimed shard to its end, or as far as this process may; the last closes its job."""
+    worker = room.lease.worker
+    plan: Plan | None = None
     try:
-        plan = await room.database.insist(lambda session: _plan(session, claim))
+        plan = await room.database.insist(lambda session: _plan(session, claim, worker))
         stopped = await _ask_all(room, plan)
         await room.recorder.flushed()
         reach(Point.BEFORE_COMPLETE)
-        await room.database.insist(lambda session: _end(session, room, claim, stopped))
+        await room.database.insist(partial(_end, plan, worker, stopped))
         reach(Point.AFTER_COMPLETE)
     except Exception as error:
         log.exception("shard given up", extra={"shard": claim.shard_id, "job": claim.job_id})
         reason = repr(error)
         await room.recorder.flushed()  # what was answered is not to be asked again
-        await room.database.insist(
-            lambda session: shards.give_up(session, claim, room.lease.worker, reason)
-        )
+        await room.database.insist(partial(_give_up, plan, claim, worker, reason))
         raise
     finally:
         room.lease.drop(claim)
 
 
-def _plan(session: Session, claim: Claim) -> Plan:
+def _plan(session: Session, claim: Claim, worker: UUID) -> Plan:
     job = jobs.get(session, claim.job_id)
     snapshot = jobs.snapshot(job)
     endpoint, reuse = snapshot.endpoints[claim.endpoint], snapshot.reuse
@@ -177,11 +194,12 @@ def _plan(session: Session, claim: Claim) -> Plan:
         params=endpoint.params.model_dump(exclude_none=True),
         hashes=RequestHash(endpoint) if reuse.reads or reuse.writes else None,
         work=tuple(shards.work(session, claim)),
+        funding=funding(session, job, claim, worker),
     )
 
 
-def _end(session: Session, room: Room, claim: Claim, stopped: StopShard | None) -> None:
-    worker = room.lease.worker
+def _end(plan: Plan, worker: UUID, stopped: StopShard | None, session: Session) -> None:
+    claim = plan.claim
     match stopped:
         case None if shards.complete(session, claim, worker):
             reach(Point.IN_COMPLETE)
@@ -194,14 +212,95 @@ def _end(session: Session, room: Room, claim: Claim, stopped: StopShard | None) 
         case _:  # of a shard that was taken away this changes nothing: it bears a later epoch
             shards.hand_back(session, claim, worker)
             reach(Point.IN_HAND_BACK)
+    _settle_up(session, plan, stopped)
+
+
+def _give_up(plan: Plan | None, claim: Claim, worker: UUID, reason: str, session: Session) -> None:
+    shards.give_up(session, claim, worker, reason)
+    if plan is not None:
+        _settle_up(session, plan, None)
+
+
+def _settle_up(session: Session, plan: Plan, stopped: StopShard | None) -> None:
+    """Give back what a claim held besides the shard."""
+    if plan.funding is not None:
+        plan.funding.settle_up(session, stopped)
+    if plan.buys_once:
+        completions.let_go(session, plan.claim.shard_id, plan.claim.epoch)
 
 
 async def _ask_all(room: Room, plan: Plan) -> StopShard | None:
-    """Run the cells in lanes; every call in flight is waited for, whatever stops the shard."""
     questions, unaskable = _render(plan)
     for record in unaskable:
         await room.recorder.settle(record)
+    if plan.buys_once:
+        return await _ask_once(room, plan, questions)
     known = await _recorded(room, plan, questions)
+    return await _ask(room, await _funded(room, plan, questions, known), questions, known)
+
+
+async def _ask_once(room: Room, plan: Plan, questions: list[Question]) -> StopShard | None:
+    """Ask what nobody else is asking; the rest is answered from what others bought meanwhile.
+
+    Own purchases come first, so nobody waits for one who waits. Who dies is taken over from.
+    """
+    waiting = questions
+    claim = plan.claim
+    while waiting:
+        hashes = list({q.request_hash for q in waiting if q.request_hash is not None})
+        found = await room.database.insist(
+            lambda session: completions.sort_out(session, hashes, claim.shard_id, claim.epoch)  # noqa: B023
+        )
+        now, waiting = _sorted_out(waiting, found)
+        plan = await _funded(room, plan, now, found.known)
+        stopped = await _ask(room, plan, now, found.known)
+        if stopped is not None or not waiting:
+            return stopped
+        if now:
+            await room.recorder.flushed()  # what was bought may be what the others wait for
+            continue
+        await asyncio.sleep(LOOK_AGAIN)
+        await room.recorder.adopt()  # a dead buyer's answers come before a second purchase
+        try:
+            await room.lease.permit(claim)
+        except StopShard as stop:
+            return stop
+    return None
+
+
+def _sorted_out(questions: list[Question], found: Found) -> tuple[list[Question], list[Question]]:
+    """Tell what can be answered or asked now from what has to wait; of equals one is asked."""
+    now: list[Question] = []
+    later: list[Question] = []
+    asked: set[bytes | None] = set()
+    for question in questions:
+        digest = question.request_hash
+        if digest in found.known:
+            now.append(question)
+        elif digest in found.ours and digest not in asked:
+            asked.add(digest)
+            now.append(question)
+        else:
+            later.append(question)
+    return now, later
+
+
+async def _funded(
+    room: Room, plan: Plan, questions: list[Question], known: Mapping[bytes, Recorded]
+) -> Plan:
+    """Set aside what the questions can cost that are to be asked, where a budget holds."""
+    if plan.funding is None or plan.purse is not None:
+        return plan
+    bought = [_contents(q) for q in questions if (q.request_hash or b"") not in known]
+    if not bought:
+        return plan
+    return dataclasses.replace(plan, purse=await plan.funding.open(room.database, bought))
+
+
+async def _ask(
+    room: Room, plan: Plan, questions: list[Question], known: Mapping[bytes, Recorded]
+) -> StopShard | None:
+    """Run the cells in lanes; every call in flight is waited for, whatever stops the shard."""
     queue = iter(questions)
     lanes = [
         asyncio.create_task(_lane(room, plan, queue, known))
@@ -300,21 +399,41 @@ def _reused(question: Question, recorded: Recorded) -> CellRecord:
     )
 
 
+async def _ledger(
+    room: Room, plan: Plan, question: Question, may_call: Callable[[], None]
+) -> Ledger:
+    """Open the account of a cell; where a budget holds, with the money for its first call."""
+    if plan.purse is None:
+        return Ledger(plan.tariff, question.address, room.recorder, may_call)
+    drawn = plan.purse.most(_contents(question))
+    await plan.purse.draw(drawn)
+    return FundedLedger(
+        plan.tariff, question.address, room.recorder, may_call, purse=plan.purse, drawn=drawn
+    )
+
+
+def _contents(question: Question) -> list[str]:
+    asked = question.asked
+    return [] if isinstance(asked, WholeRequest) else [message.content for message in asked]
+
+
 async def _asked(room: Room, plan: Plan, question: Question) -> CellRecord:
     turn = room.turns.turn(plan.party, plan.endpoint.name, lambda: room.lease.check(plan.claim))
-    ledger = Ledger(plan.tariff, question.address, room.recorder, turn.sending)
+    ledger = await _ledger(room, plan, question, turn.sending)
     asked = question.asked
-    async with turn:
-        try:
+    try:
+        async with turn:
             if isinstance(asked, WholeRequest):
                 return await relayed(room.relay, asked, ledger)
             request = ChatRequest(endpoint=plan.endpoint.name, messages=asked, params=plan.params)
             completion = await room.gateway.ask(request, observer=ledger)
-        except GatewayError as error:
-            return ledger.failed(error)
-        except StopShard:
-            await ledger.abandon()
-            raise
+    except GatewayError as error:
+        return ledger.failed(error)
+    except StopShard:
+        await ledger.abandon()
+        raise
+    finally:
+        ledger.close()
     hash_to_keep = question.request_hash if plan.snapshot.reuse.writes else None
     return keepable(replace(ledger.answered(completion), request_hash=hash_to_keep))
 

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 import msgspec
 
@@ -271,6 +272,14 @@ class Orphan:
         self._path.rename(refused)
         os.close(self._file)
         return refused
+
+
+def owner_of(segment: Path) -> UUID | None:
+    """Tell which worker wrote a segment, by its name; None if that is no worker's."""
+    try:
+        return UUID(segment.stem.rsplit("-", 1)[0])
+    except ValueError:
+        return None
 
 
 def segments(directory: Path) -> list[Path]:

@@ -230,21 +230,32 @@ def _owners(job_id: str, project: str, *, of_job: bool, of_project: bool) -> Ite
 
 def is_spent(session: Session, holder: Holder, needed: Decimal) -> bool:
     """Tell whether a call cannot be paid, and nobody alive holds money that may come back."""
-    lacking = [
-        (kind, owner)
-        for kind, owner, left in session.execute(
-            select(
-                Budget.kind,
-                Budget.owner,
-                Budget.limit_usd - Budget.spent_usd - Budget.reserved_usd,
-            )
-            .where(_of(holder.job_id, holder.project))
-            .order_by(Budget.kind, Budget.owner)
-            .with_for_update()
-        )
-        if left < needed
+    return any(
+        not _is_out(session, kind, owner) for kind, owner in _lacking(session, holder, needed)
+    )
+
+
+def lacking(session: Session, holder: Holder, needed: Decimal) -> str:
+    """Name the budgets that do not pay for a call."""
+    found = _lacking(session, holder, needed)
+    return " and of the ".join(
+        kind if kind is BudgetKind.JOB else f"{kind} {owner}" for kind, owner in found
+    )
+
+
+def _lacking(session: Session, holder: Holder, needed: Decimal) -> list[Owner]:
+    left = Budget.limit_usd - Budget.spent_usd - Budget.reserved_usd
+    statement = (
+        select(Budget.kind, Budget.owner, left)
+        .where(_of(holder.job_id, holder.project))
+        .order_by(Budget.kind, Budget.owner)
+        .with_for_update()
+    )
+    return [
+        (BudgetKind(kind), owner)
+        for kind, owner, there in session.execute(statement)
+        if there < needed
     ]
-    return any(not _is_out(session, BudgetKind(kind), owner) for kind, owner in lacking)
 
 
 def _is_out(session: Session, kind: BudgetKind, owner: str) -> bool:

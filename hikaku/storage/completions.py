@@ -1,16 +1,20 @@
-"""Recorded completions, found by the hash of all that determines them."""
+"""Recorded completions, found by the hash of all that determines them, and those being bought.
+
+Jobs that read and write buy each completion once, whoever asks first. A claim on a hash is good as
+long as the claim of its shard: who dies or goes loses both at once, and there is nothing to free.
+"""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import and_, select
+from sqlalchemy import and_, delete, select, text
 from sqlalchemy.orm import Session
 
 from hikaku.jobs import Outcome
 from hikaku.specs import SnapshotEndpoint
-from hikaku.storage.tables import CellResult, RecordedCompletion
+from hikaku.storage.tables import CellResult, InFlightCompletion, RecordedCompletion
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -84,3 +88,57 @@ def find(session: Session, hashes: Sequence[bytes]) -> dict[bytes, Recorded]:
         )
         for found in session.execute(statement)
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What is to be done about some hashes; those in neither are being bought by others."""
+
+    known: dict[bytes, Recorded]
+    ours: set[bytes]
+    """To be bought under this claim of a shard."""
+
+
+_BUY = text("""
+insert into in_flight_completion as c (request_hash, shard_id, epoch)
+select hash, :shard, :epoch from unnest(cast(:hashes as bytea[])) as hash order by hash
+    on conflict (request_hash) do update set shard_id = excluded.shard_id, epoch = excluded.epoch
+ where (c.shard_id = excluded.shard_id and c.epoch <= excluded.epoch)
+    or not exists (
+       select from shard s join worker w on w.id = s.owner
+        where s.id = c.shard_id and s.epoch = c.epoch and s.state = 'running'
+          and w.lease_until > now())
+returning request_hash
+""")
+
+
+def sort_out(session: Session, hashes: Sequence[bytes], shard_id: int, epoch: int) -> Found:
+    """Find what is recorded, and claim what nobody alive is buying.
+
+    In the order of the hashes, so of two that claim at once one waits for the other and no two for
+    each other. Looked up again after the claim: its buyer may have recorded it just before.
+    """
+    known = find(session, hashes)
+    unknown = [digest for digest in hashes if digest not in known]
+    if not unknown:
+        return Found(known=known, ours=set())
+    claim = {"hashes": unknown, "shard": shard_id, "epoch": epoch}
+    ours = {bytes(digest) for (digest,) in session.execute(_BUY, claim)}
+    known |= find(session, unknown)
+    return Found(known=known, ours=ours - known.keys())
+
+
+def let_go(session: Session, shard_id: int, epoch: int) -> None:
+    """Forget what a claim of a shard was buying; what a later one buys stays."""
+    claim = InFlightCompletion
+    session.execute(delete(claim).where(claim.shard_id == shard_id, claim.epoch <= epoch))
+
+
+def forget_purchases(session: Session) -> None:
+    """Remove the claims of shards that are not running any more."""
+    session.execute(
+        text(
+            "delete from in_flight_completion c where not exists (select from shard s"
+            " where s.id = c.shard_id and s.epoch = c.epoch and s.state = 'running')"
+        )
+    )
