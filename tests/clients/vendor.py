@@ -15,6 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tests.clients import claude
+
 ARGUMENTS = json.dumps({"city": "東京"}, ensure_ascii=False)
 _BUSY = {"busy": "7", "closed": "3600"}
 USAGE = {
@@ -87,6 +89,13 @@ class Vendor:
         ]
         return StreamingResponse(_events(events), media_type="text/event-stream")
 
+    async def message(self, request: Request) -> Response:
+        return claude.answer(await self._remember(request))
+
+    async def count(self, request: Request) -> Response:
+        await self._remember(request)
+        return JSONResponse({"input_tokens": 14})
+
     async def anything(self, request: Request) -> Response:
         body = await self._remember(request)
         return JSONResponse({"said": body, "query": request.url.query}, 202, {"x-vendor": "it"})
@@ -109,6 +118,8 @@ def selling() -> Iterator[Vendor]:
         Route("/v1/completions", vendor.complete, methods=["POST"]),
         Route("/v1/embeddings", vendor.embed, methods=["POST"]),
         Route("/v1/responses", vendor.respond, methods=["POST"]),
+        Route("/v1/messages", vendor.message, methods=["POST"]),
+        Route("/v1/messages/count_tokens", vendor.count, methods=["POST"]),
         Route("/v1/{rest:path}", vendor.anything, methods=["GET", "POST", "DELETE"]),
     ]
     config = uvicorn.Config(Starlette(routes=routes), log_level="warning", lifespan="off")
