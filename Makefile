@@ -27,8 +27,8 @@ up: $(INSTALLED) ## Start everything on this machine, until Ctrl-C
 down: $(INSTALLED) ## Stop what 'make demo' started
 	@$(BIN)/hikaku down
 
-test: $(INSTALLED) ## Run all tests, with real parts
-	@$(BIN)/python -m pytest -q -p no:cacheprovider tests
+test: $(INSTALLED) ## Run all tests, with real parts, two files at a time
+	@$(BIN)/python -m pytest -q -p no:cacheprovider --numprocesses 2 --dist loadfile tests
 
 check: $(INSTALLED) ## Format, lint, types, import directions, unit tests: under a minute
 	@$(BIN)/ruff format --check .

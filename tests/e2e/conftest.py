@@ -52,7 +52,7 @@ class Product:
 
 
 def _clean_environment() -> dict[str, str]:
-    ours = ("HIKAKU_", "MLFLOW_")
+    ours = ("HIKAKU_", "MLFLOW_", "COLUMNS")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     models = os.environ.get("HIKAKU_MODELS_DIR")
     return kept | {"PYTHONUTF8": "1"} | ({"HIKAKU_MODELS_DIR": models} if models else {})
