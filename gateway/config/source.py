@@ -80,12 +80,25 @@ def read(text: str, name: str) -> Source:
     return source
 
 
+class _PlainDates(Resolver):
+    """Dates stay text, as YAML 1.2 and editors have it: `openai_api_version: 2023-05-15`."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - how YAML's resolvers are made
+        first: [(tag, regexp) for tag, regexp in found if tag != "tag:yaml.org,2002:timestamp"]
+        for first, found in Resolver.yaml_implicit_resolvers.items()
+    }
+
+
+class _Careful(_PlainDates, yaml.SafeLoader):
+    """Python all the way: slow, and with words for what is wrong."""
+
+
 if TYPE_CHECKING or not yaml.__with_libyaml__:
-    _Fast = yaml.SafeLoader
+    _Fast = _Careful
 else:
     from yaml.cyaml import CParser
 
-    class _Fast(Composer, CParser, SafeConstructor, Resolver):
+    class _Fast(Composer, CParser, SafeConstructor, _PlainDates):
         """libyaml finds the tokens, Python puts them together.
 
         A large file is read beside running calls. libyaml alone would be faster still, and would
@@ -96,7 +109,7 @@ else:
             CParser.__init__(self, text)
             Composer.__init__(self)
             SafeConstructor.__init__(self)
-            Resolver.__init__(self)
+            _PlainDates.__init__(self)
 
 
 def _parse(source: Source, loader: yaml.SafeLoader) -> None:
@@ -113,7 +126,7 @@ def _parse(source: Source, loader: yaml.SafeLoader) -> None:
 def _parse_carefully(source: Source) -> None:
     text = source.text
     try:
-        _parse(source, yaml.SafeLoader(text))
+        _parse(source, _Careful(text))
     except yaml.MarkedYAMLError as error:
         raise (source.misplaced() or _broken(source, error)) from error
     except yaml.reader.ReaderError as error:
@@ -156,6 +169,8 @@ def _mend(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or ""
     if "cannot start any token" in problem and "\\t" in problem:
         return " YAML indents by spaces; replace the tab"
+    if "expected <block end>" in problem:
+        return " Check the indentation: this line stands in a column in which nothing else does"
     if "mapping values are not allowed" in problem:
         return " Check the indentation, or quote the value that holds a `:`"
     return ""

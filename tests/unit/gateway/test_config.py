@@ -265,3 +265,16 @@ def test_an_existing_file_path_is_read_as_mlflow_reads_it(tmp_path):
     catalog = parse(NEW.replace("sk-1", str(tmp_path / "key")), {})
     assert catalog.endpoints["質問"].secret == "sk-file"
     assert catalog.files == (tmp_path / "key",)
+
+
+def test_a_date_without_quotes_is_text_as_mlflows_users_write_their_azure_version():
+    model = "{provider: azure, name: m, config: {azure_api_key: k, azure_api_base: http://a, %s}}"
+    version = model % "api_version: 2023-05-15"
+    text = f"endpoints: [{{name: a, endpoint_type: llm/v1/chat, model: {version}}}]"
+    assert parse(text, {}).endpoints["a"].options["api_version"] == "2023-05-15"
+
+
+def test_a_line_in_a_column_of_its_own_is_shown_with_what_to_look_at():
+    with pytest.raises(ConfigError, match="Check the indentation") as caught:
+        parse("routes:\n  - name: a\n    route_type: llm/v1/chat\n   model: x\n", {})
+    assert (caught.value.line, caught.value.column) == (4, 4)

@@ -8,6 +8,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from gateway.config import parse
 from gateway.config.published import json_schema, text
+from gateway.config.source import read
 from gateway.errors import ConfigError
 from tests.unit.gateway.test_config import NEW, OLD, POOL
 
@@ -24,6 +25,29 @@ def validator():
     schema = json_schema()
     Draft202012Validator.check_schema(schema)
     return Draft202012Validator(schema)
+
+
+EXAMPLES = sorted((PUBLISHED.parents[1] / "examples" / "gateway").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_examples_of_every_generation_are_good_and_lead_editors_to_the_schema(validator, path):
+    written = path.read_text(encoding="utf-8")
+    found = parse(written, {}, folder=path.parent)
+    assert found.endpoints
+    assert list(validator.iter_errors(read(written, path.name).value)) == []
+    said = written.splitlines()[0].removeprefix("# yaml-language-server: $schema=")
+    assert (path.parent / said).resolve() == PUBLISHED
+
+
+def test_every_provider_of_mlflow_is_in_the_examples():
+    used = {
+        e.provider for p in EXAMPLES for e in parse(p.read_text("utf-8"), {}).endpoints.values()
+    }
+    assert used >= {
+        "openai", "anthropic", "cohere", "ai21labs", "mosaicml", "palm", "bedrock", "mistral",
+        "huggingface-text-generation-inference", "mlflow-model-serving", "togetherai", "gemini",
+    }  # fmt: skip
 
 
 SPLIT = "  - {name: s, task_type: llm/v1/chat, destinations: [{name: a, traffic_percentage: 100}]}"
