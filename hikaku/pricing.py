@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from hikaku.specs import EndpointIdentity, SnapshotEndpoint
+from hikaku.specs import EndpointIdentity, Snapshot, SnapshotEndpoint
 
 _MILLION = Decimal(1_000_000)
 _ZERO = Decimal(0)
@@ -24,7 +24,7 @@ TEMPLATE_TOKENS = 128
 MESSAGE_TOKENS = 16
 """Set aside for the marks around each message."""
 
-UNBOUNDED = (
+_WHOLE_REQUESTS = (
     "each row of whole requests says itself how much may be written, so no budget can hold them: "
     "submit rows and a prompt instead"
 )
@@ -127,6 +127,14 @@ def ceiling(endpoint: SnapshotEndpoint) -> Ceiling | str:
         per_input_token=per_input,
         fixed=prices.output * written + per_input * (TEMPLATE_TOKENS + len(_encode(settings))),
     )
+
+
+def unbounded(snapshot: Snapshot, endpoint: SnapshotEndpoint) -> str | None:
+    """Say why no budget can hold the calls of a job to an endpoint; None when one can."""
+    if snapshot.prompt.request is not None:
+        return _WHOLE_REQUESTS
+    most = ceiling(endpoint)
+    return most if isinstance(most, str) else None
 
 
 def most_written(endpoint: SnapshotEndpoint) -> int | None:

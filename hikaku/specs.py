@@ -22,6 +22,8 @@ ProjectName = Annotated[
 ]
 """Text that stands in a path: without slashes, control characters and blanks at its ends."""
 
+Usd = Annotated[Decimal, Field(gt=0, le=1_000_000_000, decimal_places=10)]
+
 MAX_INLINE_ROWS = 10_000
 """Rows in the body of one job; more belong in a dataset, which streams."""
 
@@ -179,6 +181,10 @@ class JobSpec(Closed):
     )
     reuse: Reuse = Reuse.WRITE
     priority: int = Field(default=5, ge=0, le=9, description="Within its project; 0 goes first.")
+    budget_usd: Usd | None = Field(
+        default=None,
+        description="The most that its calls may cost; at that it pauses, to be topped up.",
+    )
     tags: dict[str, str] = Field(default_factory=dict, max_length=50)
 
     @model_validator(mode="after")
@@ -324,3 +330,5 @@ class Snapshot(Closed):
     baseline: Name
     reuse: Reuse
     tags: dict[str, str]
+    rescored_from: str | None = None
+    """The job whose completions these are: nothing is asked, only judged anew."""

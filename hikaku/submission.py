@@ -3,7 +3,7 @@
 The API and the schedules submit the same way. Nothing is stored unless all of it is right.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,8 @@ from hikaku import ids, scoring, templates
 from hikaku.errors import Fault, InvalidInput, NotFound, UnknownName
 from hikaku.failpoints import Point, reach
 from hikaku.jobs import Hint
-from hikaku.planning import plan
+from hikaku.planning import PlannedShard, plan
+from hikaku.pricing import unbounded
 from hikaku.specs import (
     BODY_COLUMN,
     DatasetRef,
@@ -22,6 +23,7 @@ from hikaku.specs import (
     JobSpec,
     Params,
     PromptRef,
+    RequestPath,
     Reuse,
     ScorerSpec,
     Snapshot,
@@ -29,8 +31,9 @@ from hikaku.specs import (
     SnapshotPrompt,
     SnapshotScorer,
 )
-from hikaku.storage import datasets, jobs, projects, prompts
+from hikaku.storage import budgets, datasets, estimates, jobs, projects, prompts
 from hikaku.storage.datasets import Revision
+from hikaku.storage.tables import BudgetKind
 
 MAX_CELLS = 10_000_000
 """Cells of one job; more would make one job's planning everybody's wait."""
@@ -70,14 +73,35 @@ def submit(
     Raises:
         InvalidInput: Something in the request cannot be done; its faults say where and why.
     """
+    snapshot, revision = resolve(session, spec, endpoints)
+    _check_budgets(session, spec, snapshot)
+    shards = plan(revision.n_rows, len(snapshot.endpoints), spec.repeats, slots=slots)
+    name = spec.name or _name(snapshot)
+    submitted = store(session, snapshot, shards, name=name, priority=spec.priority)
+    if spec.budget_usd is not None:
+        budgets.set_limit(session, BudgetKind.JOB, submitted.job_id, spec.budget_usd)
+    estimates.attach(session, submitted.job_id, snapshot)
+    reach(Point.IN_SUBMIT)
+    return submitted
+
+
+def resolve(
+    session: Session, spec: JobSpec, endpoints: Mapping[str, EndpointIdentity]
+) -> tuple[Snapshot, Revision]:
+    """Resolve every name and check everything that decides the results; stores inline rows alone.
+
+    Raises:
+        InvalidInput: Something in the request cannot be done; its faults say where and why.
+    """
     prompt = _prompt(session, spec.prompt)
-    chosen = _endpoints(spec, endpoints)
-    scorers = _scorers(spec.scorers)
+    chosen = resolve_endpoints(
+        spec.endpoints, endpoints, params=spec.params, request=spec.prompt.request
+    )
+    scorers = resolve_scorers(spec.scorers)
     baseline = _baseline(spec.baseline, chosen)
     revision = _rows(session, spec)
-    _check_variables(prompt, scorers, revision)
-    _check_size(revision.n_rows, len(chosen), spec.repeats)
-    shards = plan(revision.n_rows, len(chosen), spec.repeats, slots=slots)
+    check_variables(prompt, scorers, revision)
+    check_size(revision.n_rows, len(chosen), spec.repeats)
     snapshot = Snapshot(
         project=spec.project,
         prompt=prompt,
@@ -89,21 +113,48 @@ def submit(
         reuse=Reuse.OFF if spec.prompt.request else spec.reuse,
         tags=spec.tags,
     )
-    projects.ensure(session, spec.project)
+    return snapshot, revision
+
+
+def store(
+    session: Session,
+    snapshot: Snapshot,
+    shards: Sequence[PlannedShard],
+    *,
+    name: str,
+    priority: int,
+) -> Submitted:
+    """Store a job of a whole snapshot, and mark its first shards as published."""
+    projects.ensure(session, snapshot.project)
     job_id = ids.new_id(ids.JOB)
     shard_ids = jobs.add(
         session,
         job_id,
-        name=spec.name or _name(snapshot),
+        name=name,
         snapshot=snapshot,
-        bucket=revision.bucket,
-        priority=spec.priority,
+        bucket=datasets.get(session, snapshot.dataset.id).bucket,
+        priority=priority,
         shards=shards,
     )
     published = jobs.mark_published(session, shard_ids[:PUBLISHED_AT_ONCE])
-    hints = tuple(Hint(shard_id=shard_id, priority=spec.priority) for shard_id in published)
-    reach(Point.IN_SUBMIT)
+    hints = tuple(Hint(shard_id=shard_id, priority=priority) for shard_id in published)
     return Submitted(job_id=job_id, hints=hints)
+
+
+def _check_budgets(session: Session, spec: JobSpec, snapshot: Snapshot) -> None:
+    """Refuse a job that a budget holds and whose calls nothing bounds."""
+    is_held = budgets.funds(session, BudgetKind.PROJECT, spec.project) is not None
+    if spec.budget_usd is None and not is_held:
+        return
+    whose = "/project" if spec.budget_usd is None else "/budget_usd"
+    faults = [
+        Fault(pointer=whose, message=most)
+        for most in (unbounded(snapshot, endpoint) for endpoint in snapshot.endpoints)
+        if most is not None
+    ]
+    if faults:
+        because = f"project {spec.project!r} has a budget" if is_held else "the job has a budget"
+        raise InvalidInput(f"{because}, which cannot hold its calls", faults=faults)
 
 
 def _name(snapshot: Snapshot) -> str:
@@ -152,12 +203,27 @@ def _stored_prompt(session: Session, ref: PromptRef) -> SnapshotPrompt:
         raise _unknown("/prompt", str(error)) from error
 
 
-def _endpoints(
-    spec: JobSpec, known: Mapping[str, EndpointIdentity]
+def resolve_endpoints(
+    refs: Sequence[EndpointRef | str],
+    known: Mapping[str, EndpointIdentity],
+    *,
+    params: Params,
+    request: RequestPath | None,
 ) -> tuple[SnapshotEndpoint, ...]:
+    """Find the endpoints of a request among the gateway's.
+
+    Args:
+        refs: As they are named, at `/endpoints`.
+        known: The gateway's, by name.
+        params: Of all of them; each may have others on top.
+        request: Where whole requests go, if the job has no template.
+
+    Raises:
+        UnknownName: One is not there, cannot answer the job, or is named twice.
+    """
     faults: list[Fault] = []
     chosen: dict[str, SnapshotEndpoint] = {}
-    for position, given in enumerate(spec.endpoints):
+    for position, given in enumerate(refs):
         ref = given if isinstance(given, EndpointRef) else EndpointRef(name=given)
         pointer = f"/endpoints/{position}"
         identity = known.get(ref.name)
@@ -169,21 +235,20 @@ def _endpoints(
                     message=f"there is no endpoint {ref.name!r}; there are: {names}",
                 )
             )
-        elif (message := _unfit(spec, identity)) is not None:
+        elif (message := _unfit(request, identity)) is not None:
             faults.append(Fault(pointer=pointer, message=message))
         elif ref.name in chosen:
             faults.append(Fault(pointer=pointer, message=f"endpoint {ref.name!r} is named twice"))
         else:
-            params = _merged(spec.params, ref.params)
-            chosen[ref.name] = SnapshotEndpoint(**identity.model_dump(), params=params)
+            merged = _merged(params, ref.params)
+            chosen[ref.name] = SnapshotEndpoint(**identity.model_dump(), params=merged)
     if faults:
         raise UnknownName("the job cannot run on these endpoints", faults=faults)
     return tuple(chosen.values())
 
 
-def _unfit(spec: JobSpec, endpoint: EndpointIdentity) -> str | None:
-    """Say why an endpoint cannot answer this job's prompts."""
-    request = spec.prompt.request
+def _unfit(request: RequestPath | None, endpoint: EndpointIdentity) -> str | None:
+    """Say why an endpoint cannot answer a job's prompts."""
     if request is not None and endpoint.endpoint_type != request.endpoint_type:
         found, wanted = endpoint.endpoint_type, request.endpoint_type
         return f"endpoint {endpoint.name!r} is {found}; {request} needs {wanted}"
@@ -197,7 +262,12 @@ def _merged(general: Params, special: Params) -> Params:
     return Params.model_validate(given)
 
 
-def _scorers(specs: tuple[ScorerSpec, ...]) -> tuple[SnapshotScorer, ...]:
+def resolve_scorers(specs: Sequence[ScorerSpec]) -> tuple[SnapshotScorer, ...]:
+    """Build every scorer once, and write its defaults out.
+
+    Raises:
+        InvalidInput: One is unknown or wrong, or two bear one name.
+    """
     named: dict[str, SnapshotScorer] = {}
     for position, spec in enumerate(specs):
         options: dict[str, Any] = {
@@ -246,21 +316,31 @@ def _baseline(name: str | None, chosen: tuple[SnapshotEndpoint, ...]) -> str:
 def _rows(session: Session, spec: JobSpec) -> Revision:
     if spec.rows is not None:
         return datasets.add_inline(session, spec.rows)
+    return resolve_dataset(session, spec.dataset or DatasetRef(id=""))
+
+
+def resolve_dataset(session: Session, ref: DatasetRef) -> Revision:
+    """Find the dataset revision that a request names, at `/dataset`.
+
+    Raises:
+        UnknownName: There is none.
+    """
     try:
-        return _named_rows(session, spec.dataset or DatasetRef(id=""))
+        if ref.id is not None:
+            return datasets.get(session, ref.id)
+        return datasets.by_name(session, ref.name or "", ref.revision)
     except NotFound as error:
         raise _unknown("/dataset", str(error)) from error
 
 
-def _named_rows(session: Session, ref: DatasetRef) -> Revision:
-    if ref.id is not None:
-        return datasets.get(session, ref.id)
-    return datasets.by_name(session, ref.name or "", ref.revision)
-
-
-def _check_variables(
+def check_variables(
     prompt: SnapshotPrompt, scorers: tuple[SnapshotScorer, ...], revision: Revision
 ) -> None:
+    """Refuse rows that lack a column which the template or a scorer needs.
+
+    Raises:
+        InvalidInput: Names the columns there are.
+    """
     columns = ", ".join(revision.columns) or "none"
     faults = [
         Fault(
@@ -283,7 +363,12 @@ def _check_variables(
         raise InvalidInput("the rows do not fit the job", faults=faults)
 
 
-def _check_size(n_rows: int, n_endpoints: int, repeats: int) -> None:
+def check_size(n_rows: int, n_endpoints: int, repeats: int) -> None:
+    """Refuse more cells than one job may have.
+
+    Raises:
+        InvalidInput: There are more than `MAX_CELLS`.
+    """
     n_cells = n_rows * n_endpoints * repeats
     if n_cells > MAX_CELLS:
         grid = f"{n_rows:,} rows x {n_endpoints} endpoints x {repeats} repeats"

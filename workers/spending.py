@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from hikaku.jobs import JobState
-from hikaku.pricing import UNBOUNDED, Ceiling, ceiling
+from hikaku.pricing import Ceiling, ceiling, unbounded
 from hikaku.storage import budgets, control, jobs
 from hikaku.storage.budgets import Holder
 from hikaku.storage.claims import MOST_LANES, Claim
@@ -73,9 +73,8 @@ def funding(session: Session, job: Job, claim: Claim, worker: UUID) -> Funding |
     if not budgets.is_held(session, job.id, job.project):
         return None
     snapshot = jobs.snapshot(job)
-    most: Ceiling | str = ceiling(snapshot.endpoints[claim.endpoint])
-    if snapshot.prompt.request is not None:
-        most = UNBOUNDED
+    endpoint = snapshot.endpoints[claim.endpoint]
+    most = unbounded(snapshot, endpoint) or ceiling(endpoint)
     holder = Holder(claim.shard_id, claim.epoch, job.id, job.project)
     return Funding(holder=holder, worker=worker, ceiling=most)
 
