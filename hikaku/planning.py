@@ -30,6 +30,24 @@ class PlannedShard:
         return (self.row_to - self.row_from) * (self.repeat_to - self.repeat_from)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """How large a job is."""
+
+    n_rows: int
+    n_endpoints: int
+    repeats: int
+
+    @property
+    def n_cells(self) -> int:
+        """How many cells it holds."""
+        return self.n_rows * self.n_endpoints * self.repeats
+
+
+_Span = tuple[int, int]
+"""From the first to before the last."""
+
+
 def plan(n_rows: int, n_endpoints: int, repeats: int, *, slots: int = 16) -> list[PlannedShard]:
     """Cut the grid so that every cell lies in exactly one shard.
 
@@ -51,17 +69,51 @@ def plan(n_rows: int, n_endpoints: int, repeats: int, *, slots: int = 16) -> lis
     if min(n_rows, n_endpoints, repeats, slots) < 1:
         counts = f"{n_rows} rows, {n_endpoints} endpoints, {repeats} repeats, {slots} slots"
         raise ValueError(f"there is nothing to plan in {counts}")
+    return _box((0, n_rows), (0, n_endpoints), (0, repeats), slots)
+
+
+def plan_more(old: Grid, new: Grid, *, slots: int = 16) -> list[PlannedShard]:
+    """Cut what a larger grid has beyond a smaller one; every cell of it lies in one shard.
+
+    Args:
+        old: The grid that is planned already.
+        new: The grid that is wanted.
+        slots: Shards that all workers together can run at once.
+
+    Raises:
+        ValueError: The new grid is smaller in some direction.
+    """
+    pairs = zip(
+        (old.n_rows, old.n_endpoints, old.repeats),
+        (new.n_rows, new.n_endpoints, new.repeats),
+        strict=True,
+    )
+    if any(before > after for before, after in pairs):
+        raise ValueError(f"{new} does not hold all of {old}")
+    rows, endpoints = (0, old.n_rows), (0, old.n_endpoints)
+    more_rows, more_endpoints = (old.n_rows, new.n_rows), (old.n_endpoints, new.n_endpoints)
+    return [
+        *_box(rows, endpoints, (old.repeats, new.repeats), slots),
+        *_box(more_rows, endpoints, (0, new.repeats), slots),
+        *_box((0, new.n_rows), more_endpoints, (0, new.repeats), slots),
+    ]
+
+
+def _box(rows: _Span, endpoints: _Span, repeats: _Span, slots: int) -> list[PlannedShard]:
+    n_rows, n_endpoints, n_repeats = (end - start for start, end in (rows, endpoints, repeats))
+    if not n_rows * n_endpoints * n_repeats:
+        return []
     return [
         PlannedShard(
             endpoint=endpoint,
-            row_from=row_from,
-            row_to=row_to,
-            repeat_from=repeat_from,
-            repeat_to=repeat_to,
+            row_from=rows[0] + row_from,
+            row_to=rows[0] + row_to,
+            repeat_from=repeats[0] + repeat_from,
+            repeat_to=repeats[0] + repeat_to,
         )
-        for row_from, row_to in cut(n_rows, _rows_per_shard(n_rows, n_endpoints, repeats, slots))
-        for repeat_from, repeat_to in cut(repeats, MAX_SHARD_CELLS)
-        for endpoint in range(n_endpoints)
+        for row_from, row_to in cut(n_rows, _rows_per_shard(n_rows, n_endpoints, n_repeats, slots))
+        for repeat_from, repeat_to in cut(n_repeats, MAX_SHARD_CELLS)
+        for endpoint in range(*endpoints)
     ]
 
 
@@ -70,7 +122,7 @@ def _rows_per_shard(n_rows: int, n_endpoints: int, repeats: int, slots: int) -> 
     return max(1, min(max(cells, MIN_SHARD_CELLS), MAX_SHARD_CELLS) // repeats)
 
 
-def cut(n: int, longest: int) -> Iterator[tuple[int, int]]:
+def cut(n: int, longest: int) -> Iterator[_Span]:
     """Cut [0, n) into the fewest runs of at most `longest`, as even as can be."""
     pieces = -(-n // longest)
     for piece in range(pieces):

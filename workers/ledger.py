@@ -17,7 +17,6 @@ from hikaku.jobs import (
     CellAddress,
     CellCalls,
     CellRecord,
-    CellScore,
     Outcome,
     failure,
     is_text,
@@ -182,13 +181,6 @@ def keepable(record: CellRecord) -> CellRecord:
         completion=None,
         error="the completion holds U+0000 or half a surrogate pair, which is not text",
     )
-
-
-def storable(score: CellScore) -> CellScore:
-    """Make what a scorer says of a text fit to be kept."""
-    if score.unscored is None and score.detail is None:
-        return score
-    return replace(score, unscored=kept(score.unscored), detail=kept(score.detail))
 
 
 def _counted(tokens: int | None) -> int | None:

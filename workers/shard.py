@@ -17,10 +17,9 @@ from sqlalchemy.orm import Session
 from gateway.errors import GatewayError
 from gateway.surfaces.relay import Relayer, WholeRequest
 from gateway.types import JSON, ChatRequest, Completion, Message, Observer
-from hikaku import scoring
 from hikaku.errors import InvalidInput
 from hikaku.failpoints import Point, reach
-from hikaku.jobs import Cell, CellAddress, CellRecord, CellScore, Outcome, failure
+from hikaku.jobs import Cell, CellAddress, CellRecord, Outcome, ShardKind, failure
 from hikaku.pricing import Tariff, tariff
 from hikaku.specs import Snapshot, SnapshotEndpoint
 from hikaku.storage import claims, completions, jobs, projects, shards
@@ -28,10 +27,12 @@ from hikaku.storage.claims import MOST_LANES, Claim
 from hikaku.storage.completions import Found, Recorded, RequestHash
 from hikaku.storage.shards import Work
 from hikaku.templates import Template, parse
+from workers import rescoring
 from workers.database import Database
 from workers.errors import Cancelling, StopShard
+from workers.judging import Judge, judged, judges
 from workers.lease import Lease
-from workers.ledger import FundedLedger, Ledger, keepable, storable
+from workers.ledger import FundedLedger, Ledger, keepable
 from workers.purse import Purse
 from workers.recorder import Recorder
 from workers.requests import relayed, request_of
@@ -63,16 +64,6 @@ class Room:
     lease: Lease
     recorder: Recorder
     turns: Turns
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judge:
-    """A scorer at its place in the job."""
-
-    position: int
-    target: str
-    """Column with the expected answer."""
-    scorer: scoring.Scorer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +138,9 @@ async def claim_idle(room: Room) -> Claim | None:
 
 async def run_claimed(room: Room, claim: Claim) -> None:
     """Run a claimed shard to its end, or as far as this process may; the last closes its job."""
+    if claim.kind is ShardKind.SCORE:
+        await rescoring.run(room.database, room.lease, claim)
+        return
     worker = room.lease.worker
     plan: Plan | None = None
     try:
@@ -182,14 +176,7 @@ def _plan(session: Session, claim: Claim, worker: UUID) -> Plan:
         endpoint=endpoint,
         tariff=tariff(endpoint),
         template=parse([(m.role, m.content) for m in snapshot.prompt.messages]),
-        judges=tuple(
-            Judge(
-                position=position,
-                target=scorer.target or "",
-                scorer=scoring.build(scorer.type, scorer.options),
-            )
-            for position, scorer in enumerate(snapshot.scorers)
-        ),
+        judges=judges(snapshot),
         snapshot=snapshot,
         params=endpoint.params.model_dump(exclude_none=True),
         hashes=RequestHash(endpoint) if reuse.reads or reuse.writes else None,
@@ -442,21 +429,5 @@ def _scored(plan: Plan, work: Work, record: CellRecord) -> CellRecord:
     if not record.outcome.is_answered or record.completion is None or not plan.judges:
         return record
     completion = record.completion
-    scores = tuple(_judged(judge, completion, work) for judge in plan.judges)
+    scores = tuple(judged(judge, completion, work.variables) for judge in plan.judges)
     return replace(record, scores=scores)
-
-
-def _judged(judge: Judge, completion: str, work: Work) -> CellScore:
-    try:
-        verdict = judge.scorer.score(completion, work.variables.get(judge.target))
-    except Exception as error:  # noqa: BLE001  # a scorer's bug is no verdict, and loses no answer
-        failure_ = f"scorer failed: {error!r}"
-        return storable(CellScore(scorer=judge.position, value=None, unscored=failure_))
-    return storable(
-        CellScore(
-            scorer=judge.position,
-            value=verdict.value,
-            unscored=verdict.unscored,
-            detail=verdict.detail,
-        )
-    )

@@ -3,16 +3,17 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import psycopg
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import Row, Select, Text, and_, cast, func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from hikaku import ids
 from hikaku.datasets import Fingerprint, SourceRow, inline_rows
-from hikaku.errors import InvalidInput, NotFound
+from hikaku.errors import Fault, InvalidInput, NotFound
 from hikaku.specs import SnapshotDataset
 from hikaku.storage.tables import Dataset, DatasetRevision, DatasetRow
 
@@ -21,6 +22,9 @@ OPEN_BUCKET = 0
 
 MAX_ROWS = 1_000_000
 """Rows of one revision."""
+
+MOST_COPIED = 100_000
+"""Rows that are copied to put some more behind them."""
 
 _COPY = "copy dataset_row (bucket, revision_id, row, key, data) from stdin (format binary)"
 
@@ -110,6 +114,49 @@ def add_inline(session: Session, given: Sequence[Mapping[str, object]]) -> Revis
         InvalidInput: A row is refused; points at `/rows/N`.
     """
     return store(session, inline_rows(given), name=None).revision
+
+
+def append_inline(
+    session: Session, revision: Revision, given: Sequence[Mapping[str, object]]
+) -> Revision:
+    """Store the rows of a revision with more behind them, as one without a name.
+
+    Raises:
+        InvalidInput: A row is refused, or the revision is too long to be copied for some rows.
+    """
+    if revision.n_rows > MOST_COPIED:
+        message = f"more than {MOST_COPIED:,} rows are not copied; store a longer revision"
+        raise InvalidInput(message, faults=[Fault(pointer="/rows", message=message)])
+    before = _source_rows(session, revision)
+    return store(session, chain(before, inline_rows(given)), name=None).revision
+
+
+def first_difference(session: Session, old: Revision, new: Revision) -> int | None:
+    """Find the first row of a revision that another has not, or not the same."""
+    before, then = aliased(DatasetRow), aliased(DatasetRow)
+    other = and_(then.bucket == new.bucket, then.revision_id == new.id, then.row == before.row)
+    return session.scalar(
+        select(func.min(before.row))
+        .outerjoin(then, other)
+        .where(
+            before.bucket == old.bucket,
+            before.revision_id == old.id,
+            cast(before.data, Text).is_distinct_from(cast(then.data, Text)),
+        )
+    )
+
+
+def _source_rows(session: Session, revision: Revision) -> list[SourceRow]:
+    columns = (DatasetRow.row, DatasetRow.key, DatasetRow.data, cast(DatasetRow.data, Text))
+    query = (
+        select(*columns)
+        .where(DatasetRow.bucket == revision.bucket, DatasetRow.revision_id == revision.id)
+        .order_by(DatasetRow.row)
+    )
+    return [
+        SourceRow(number=number, key=key, data=data, text=text)
+        for number, key, data, text in session.execute(query)
+    ]
 
 
 def get(session: Session, revision_id: str) -> Revision:
