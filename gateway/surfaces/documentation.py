@@ -1,5 +1,6 @@
 """Swagger UI, served from here: no other site is asked for anything."""
 
+from collections.abc import Awaitable, Callable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -23,7 +24,7 @@ _PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Hikaku gateway</title>
+<title>%s</title>
 <link rel="stylesheet" href="docs/swagger-ui.css">
 <link rel="icon" href="data:,">
 </head>
@@ -39,6 +40,7 @@ _START = """SwaggerUIBundle({
   dom_id: "#swagger-ui",
   deepLinking: true,
   displayRequestDuration: true,
+  persistAuthorization: false,
   tryItOutEnabled: true,
   validatorUrl: null,
 });
@@ -47,6 +49,9 @@ _ASSETS = {
     "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
     "swagger-ui.css": "text/css; charset=utf-8",
 }
+
+Page = tuple[str, Callable[[Request], Awaitable[Response]]]
+"""A path, and what answers there."""
 
 
 class Documentation:
@@ -58,10 +63,7 @@ class Documentation:
     def routes(self) -> list[Route]:
         """Routes at the root, as MLflow's gateway has them."""
         return [
-            Route("/", _root),
-            Route("/docs", _docs),
-            Route("/docs/start.js", _start),
-            Route("/docs/{name}", _asset),
+            *(Route(path, page) for path, page in pages("Hikaku gateway")),
             Route("/openapi.json", self._document),
         ]
 
@@ -71,19 +73,25 @@ class Documentation:
         return Response(body, media_type="application/json")
 
 
+def pages(title: str) -> list[Page]:
+    """Swagger UI about the `openapi.json` beside it, under its paths; for any program."""
+    html = _PAGE % title
+
+    async def docs(_: Request) -> Response:
+        return HTMLResponse(html, headers={"content-security-policy": POLICY})
+
+    return [("/", _root), ("/docs", docs), ("/docs/start.js", _start), ("/docs/{name}", _asset)]
+
+
 async def _root(_: Request) -> Response:
     return RedirectResponse("/docs")
-
-
-async def _docs(_: Request) -> Response:
-    return HTMLResponse(_PAGE, headers={"content-security-policy": POLICY})
 
 
 async def _start(_: Request) -> Response:
     return Response(_START, media_type="text/javascript; charset=utf-8")
 
 
-def _asset(request: Request) -> Response:
+async def _asset(request: Request) -> Response:
     name: str = request.path_params["name"]
     if name not in _ASSETS:
         return PlainTextResponse("Not Found", 404)
