@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Row = dict[str, Any]
@@ -205,6 +205,37 @@ class JobSpec(Closed):
         return self
 
 
+class Extension(Closed):
+    """What is added to a job that is there; nothing that was asked is asked again."""
+
+    rows: tuple[Row, ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_INLINE_ROWS,
+        description="Behind the rows it has.",
+    )
+    dataset: DatasetRef | None = Field(
+        default=None, description="A revision that begins with the rows it has."
+    )
+    endpoints: tuple[EndpointRef | Name, ...] = Field(
+        default=(),
+        max_length=64,
+        description="Behind the endpoints it has, with the parameters that all of these share.",
+    )
+    scorers: tuple[ScorerSpec, ...] = Field(
+        default=(), max_length=32, description="Judge also what is recorded, without any call."
+    )
+    repeats: int | None = Field(default=None, ge=1, le=100, description="How many it is to have.")
+
+    @model_validator(mode="after")
+    def _something(self) -> "Extension":
+        if self.rows is not None and self.dataset is not None:
+            raise ValueError("give rows or dataset, not both")
+        if not self.model_fields_set:
+            raise ValueError("give at least one of rows, dataset, endpoints, scorers, repeats")
+        return self
+
+
 class EndpointIdentity(Closed):
     """What the gateway says of an endpoint when a job is submitted; no secrets in it."""
 
@@ -318,6 +349,18 @@ class SnapshotPrompt(Closed):
     """Set when each row holds a whole request, and there is no template."""
 
 
+class Growth(Closed):
+    """One extension of a job: how large it became, and by what."""
+
+    at: AwareDatetime
+    n_rows: int
+    n_endpoints: int
+    n_scorers: int
+    repeats: int
+    dataset: str
+    """Id of the revision from then on; the rows of before come first in it."""
+
+
 class Snapshot(Closed):
     """All that decides a job's results; it grows when the job is extended, and never changes."""
 
@@ -332,3 +375,5 @@ class Snapshot(Closed):
     tags: dict[str, str]
     rescored_from: str | None = None
     """The job whose completions these are: nothing is asked, only judged anew."""
+    extensions: tuple[Growth, ...] = ()
+    """Oldest first. What was there before keeps its position, so results keep their meaning."""
