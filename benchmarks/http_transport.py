@@ -121,12 +121,22 @@ async def floor(url, n):
 
 
 async def ours(url, n):
-    from gateway.http import AiohttpTransport, WireRequest, call
+    from gateway.http import DirectTransport
 
-    transport = AiohttpTransport()
-    request = WireRequest(url=url, body=REQUEST, headers=HEADERS)
+    return _through(DirectTransport(), url)
+
+
+async def aiohttp(url, n):
+    from gateway.http.aiohttp_transport import AiohttpTransport
+
+    return _through(AiohttpTransport(), url)
+
+
+def _through(transport, url):
+    from gateway.http import WireRequest, call
 
     async def post():
+        request = WireRequest(url=url, body=REQUEST, headers=HEADERS)
         return (await call(transport, request)).body
 
     return post, transport.close
@@ -154,10 +164,10 @@ async def httpx2_over_ours(url, n):
     import httpx2
 
     from gateway.config import Timeouts
-    from gateway.http import AiohttpTransport
+    from gateway.http import DirectTransport
     from gateway.http.httpx2_transport import OverTransport
 
-    transport = AiohttpTransport()
+    transport = DirectTransport()
     over = OverTransport(transport, Timeouts(), streamed=False, bearer=None)
     post, close_client = _over(httpx2.AsyncClient(transport=over, trust_env=False), url)
 
@@ -190,8 +200,9 @@ def _over(client, url):
 
 CLIENTS = {
     "floor: raw asyncio": floor,
+    "ours": ours,
     "pyreqwest": pyreqwest,
-    "aiohttp through our Transport": ours,
+    "aiohttp through our Transport": aiohttp,
     "httpx2 over our Transport": httpx2_over_ours,
     "httpx2 over httpx_aiohttp": httpx2_over_aiohttp,
     "httpx2, stock": stock_httpx2,
@@ -225,13 +236,14 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=4000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--connections", type=int, nargs="+", default=[64, 256, 1000])
+    parser.add_argument("--only", nargs="+", default=list(CLIENTS), metavar="CLIENT")
     options = parser.parse_args()
     port: multiprocessing.Queue[int] = multiprocessing.Queue()
     upstream = multiprocessing.Process(target=serve, args=(port,), daemon=True)
     upstream.start()
     url = f"http://127.0.0.1:{port.get()}/v1/chat/completions"
-    for name, make in CLIENTS.items():
-        row = {}
+    for name in options.only:
+        make, row = CLIENTS[name], {}
         for n in options.connections:
             runs = [uvloop.run(measure(make, url, n, options.calls)) for _ in range(options.runs)]
             cpu, rate = (statistics.median(column) for column in zip(*runs, strict=True))

@@ -18,7 +18,7 @@ from gateway.config import Catalog, Endpoint
 from gateway.course import Surroundings
 from gateway.errors import InvalidRequest, UnknownEndpoint, WrongEndpointType
 from gateway.health import HealthWatch
-from gateway.http import AiohttpTransport, Transport
+from gateway.http import DirectTransport, Transport
 from gateway.lines import Gates, Line, Lines, lines_of
 from gateway.pools import Pool, ReplicaStatus
 from gateway.routing import pick
@@ -89,7 +89,7 @@ class Gateway:
 
     async def __aenter__(self) -> Self:
         if self._transport is None:
-            self._transport = AiohttpTransport()
+            self._transport = DirectTransport()
         for companion in self._companions:
             await self._entered.enter_async_context(companion)
         self._health = HealthWatch(self._transport, self._pools)

@@ -1,6 +1,6 @@
 """The one HTTP client of a process, behind a small seam, and what its failures mean."""
 
-from gateway.http.aiohttp_transport import AiohttpTransport
+from gateway.http.direct_transport import DirectTransport
 from gateway.http.failures import check, failure_of, retry_after
 from gateway.http.wire import (
     BODY_CAP,
@@ -14,7 +14,7 @@ from gateway.http.wire import (
 
 __all__ = [
     "BODY_CAP",
-    "AiohttpTransport",
+    "DirectTransport",
     "Reply",
     "ReplyStream",
     "Transport",

@@ -21,7 +21,7 @@ from gateway.errors import (
     TimedOut,
     Unavailable,
 )
-from gateway.http import AiohttpTransport, Reply, ReplyStream, WireRequest
+from gateway.http import DirectTransport, Reply, ReplyStream, WireRequest
 from gateway.providers import bind
 from tests.support.gateway_wire import ScriptedTransport
 from tests.support.vendors import every
@@ -171,7 +171,7 @@ def _has_no_secret(vendor: Vendor, *texts: str) -> None:
 # On a socket: what only a network can do.
 
 
-class Redirected(AiohttpTransport):
+class Redirected(DirectTransport):
     """The real transport, led to a server of ours."""
 
     def __init__(self, origin: str) -> None:

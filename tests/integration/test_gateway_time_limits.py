@@ -9,13 +9,14 @@ import pytest
 
 from gateway.config import Timeouts
 from gateway.errors import TimedOut
-from gateway.http import AiohttpTransport, WireRequest, call, streaming
+from gateway.http import DirectTransport, Transport, WireRequest, call, streaming
+from gateway.http.aiohttp_transport import AiohttpTransport
 from tests.integration.test_gateway_transport import upstream
 
 
-@pytest.fixture
-async def transport() -> AsyncIterator[AiohttpTransport]:
-    made = AiohttpTransport()
+@pytest.fixture(params=[DirectTransport, AiohttpTransport])
+async def transport(request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
+    made: Transport = request.param()
     yield made
     await made.close()
 
@@ -33,7 +34,7 @@ def dawdling(first: float, between: float, pieces: int):
     return serve
 
 
-async def streamed(transport: AiohttpTransport, url: str, timeouts: Timeouts) -> int:
+async def streamed(transport: Transport, url: str, timeouts: Timeouts) -> int:
     request = WireRequest(url=url, body=b"{}", timeouts=timeouts)
     async with streaming(transport, request) as reply:
         return len(b"".join([piece async for piece in reply.chunks]))

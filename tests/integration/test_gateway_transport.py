@@ -22,7 +22,8 @@ from gateway.errors import (
     TimedOut,
     Unavailable,
 )
-from gateway.http import AiohttpTransport, Transport, WireRequest, call, streaming
+from gateway.http import DirectTransport, Transport, WireRequest, call, streaming
+from gateway.http.aiohttp_transport import AiohttpTransport
 from gateway.http.httpx2_transport import Httpx2Transport
 from gateway.types import ChatRequest, Message
 from tests.support.gateway_server import serving
@@ -55,13 +56,16 @@ async def upstream(serve: Serve) -> AsyncIterator[str]:
         server.close()
 
 
-@pytest.fixture(params=["aiohttp", "httpx2"])
+MAKERS: dict[str, Callable[[], Transport]] = {
+    "direct": DirectTransport,
+    "aiohttp": AiohttpTransport,
+    "httpx2": lambda: Httpx2Transport(httpx2.AsyncClient(trust_env=False)),
+}
+
+
+@pytest.fixture(params=list(MAKERS))
 async def transport(request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
-    made: Transport = (
-        AiohttpTransport()
-        if request.param == "aiohttp"
-        else Httpx2Transport(httpx2.AsyncClient(trust_env=False))
-    )
+    made = MAKERS[request.param]()
     yield made
     await made.close()
 

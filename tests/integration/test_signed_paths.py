@@ -3,7 +3,7 @@
 import asyncio
 
 from gateway.config import parse
-from gateway.http import AiohttpTransport
+from gateway.http import DirectTransport
 from gateway.providers import bind
 from gateway.types import JSONObject
 from tests.support.sigv4 import signature_holds
@@ -43,7 +43,7 @@ async def test_a_signed_request_arrives_with_the_path_that_was_signed():
     async with server:
         address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         endpoint = parse(CONFIG % (MODEL, address, KEY_ID, SECRET), {}).endpoints["it"]
-        transport = AiohttpTransport()
+        transport = DirectTransport()
         try:
             body: JSONObject = {"messages": [{"role": "user", "content": "赤？"}]}
             assert (await bind(endpoint, transport).chat(body)).text == "a"
