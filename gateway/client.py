@@ -41,6 +41,8 @@ _KINDS: Mapping[Ask, EndpointType] = {
     abilities.embed: EndpointType.EMBEDDINGS,
     abilities.respond: EndpointType.CHAT,
 }
+LONGEST_NAME = 200
+"""Characters of an endpoint's name, as the configuration allows."""
 
 
 class Gateway:
@@ -332,6 +334,8 @@ class Gateway:
             return line
         if (route := self._catalog.routes.get(name)) is not None:
             return self._lines[pick(route, self._random, sticky)]
+        if len(name) > LONGEST_NAME:  # Looking for its like would take minutes.
+            raise UnknownEndpoint(name[:LONGEST_NAME] + "…")
         known = [*self._catalog.endpoints, *self._catalog.routes]
         raise UnknownEndpoint(name, next(iter(difflib.get_close_matches(name, known, n=1)), None))
 

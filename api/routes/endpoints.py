@@ -10,7 +10,7 @@ from api.wire import Out, problems, resource
 from gateway.client import Gateway
 from gateway.config import Catalog, Endpoint
 from gateway.types import EndpointType
-from hikaku.errors import Conflict, Fault, InvalidInput
+from hikaku.errors import Conflict, InvalidInput
 from hikaku.specs import EndpointIdentity, identity
 
 router = resource("/endpoints", "endpoints")
@@ -79,8 +79,7 @@ async def reload(context: ContextDep) -> Endpoints:
         raise Conflict("no file is followed here: the endpoints were given otherwise")
     status = await context.watcher.reload()
     if status.error is not None:
-        fault = Fault(pointer="", message=status.error)
-        raise InvalidInput(f"what was in use stays so: {status.error}", faults=[fault])
+        raise InvalidInput(f"what was in use stays so: {status.error}")
     return _listed(context)
 
 

@@ -37,7 +37,6 @@ _HOP_BY_HOP = frozenset(
 _NOT_SENT = _HOP_BY_HOP | {
     "host", "authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "accept-encoding",
     "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "expect",
-    "content-encoding",
 }  # fmt: skip
 """What is between the client and us: the way, and who it is."""
 _NOT_RETURNED = _HOP_BY_HOP | {"set-cookie", "server", "date", "content-encoding", "alt-svc"}

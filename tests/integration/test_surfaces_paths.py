@@ -62,7 +62,7 @@ def test_a_request_nobody_knows_is_passed_through_under_our_key(http, vendor, pa
         headers={
             "authorization": "Bearer of-the-caller", "x-api-key": "of-the-caller",
             "cookie": "session=1", "x-theirs": "kept", "connection": "keep-alive, x-hop",
-            "x-hop": "1", "openai-beta": "v2",
+            "x-hop": "1", "openai-beta": "v2", "content-encoding": "theirs",
         },
     )  # fmt: skip
     assert (answer.status_code, answer.headers["x-vendor"]) == (202, "it")
@@ -72,6 +72,7 @@ def test_a_request_nobody_knows_is_passed_through_under_our_key(http, vendor, pa
     sent = vendor.headers[-1]
     assert sent["authorization"] == "Bearer sk-of-ours-1"
     assert (sent["x-theirs"], sent["openai-beta"]) == ("kept", "v2")
+    assert sent["content-encoding"] == "theirs"  # The body goes on as it came.
     assert not {"cookie", "x-hop", "x-api-key"} & sent.keys()
     assert http.get("/gateway/chat/passthrough/files").status_code == 202
     assert http.delete("/gateway/chat/passthrough/files/f-1").status_code == 202

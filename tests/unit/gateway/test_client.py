@@ -266,3 +266,18 @@ async def test_half_a_character_is_refused_before_it_is_sent():
         with pytest.raises(InvalidRequest, match="character 3"):
             await made.ask(ChatRequest(endpoint="chat", messages=broken))
     assert transport.requests == []
+
+
+async def test_a_name_of_a_megabyte_is_refused_at_once_and_not_said_back():
+    async with Gateway(catalog(CONFIG), ScriptedTransport(lambda _: chat_reply("赤"))) as gateway:
+        with pytest.raises(UnknownEndpoint) as caught:
+            await gateway.chat("x" * 2**20, {"messages": []})
+    assert len(caught.value.message) < 300
+
+
+def test_everybody_who_may_answer_is_known_with_the_fallbacks():
+    fallback = CONFIG.replace(
+        "retry: {max_attempts: 3", "fallback: [locked]\n    retry: {max_attempts: 3"
+    )
+    gateway = Gateway(catalog(fallback), ScriptedTransport(lambda _: chat_reply("赤")))
+    assert {e.name for e in gateway.answerers("split")} == {"chat", "locked"}
