@@ -43,6 +43,9 @@ def openais(url: str) -> Any:
 
 
 def test_openais_sdk_finds_everything_it_knows(openais, vendor):
+    assert openais["parsed"] == ["赤", "赤"]
+    shapes = [body["response_format"] for body in vendor.asked if "response_format" in body]
+    assert [shape["json_schema"]["schema"]["required"] for shape in shapes] == [["colour"]] * 2
     found = openais
     assert found["chat"] == [TEXT, 18]
     assert found["models"] == NAMES

@@ -4,6 +4,7 @@ import json
 import sys
 
 import openai
+import pydantic
 
 URL, TEXT = sys.argv[1:3]
 client = openai.OpenAI(base_url=f"{URL}/v1", api_key="any", max_retries=0)
@@ -45,6 +46,21 @@ found["chat tool result"] = (
     .choices[0]
     .message.content
 )
+
+
+class Colour(pydantic.BaseModel):
+    """The shape that is asked for."""
+
+    colour: str
+
+
+shaped = [{"role": "user", "content": '{"colour": "赤"}'}]
+found["parsed"] = [
+    client.chat.completions.parse(model="tools", messages=shaped, response_format=Colour)
+    .choices[0]
+    .message.parsed.colour,
+    client.responses.parse(model="tools", input=shaped, text_format=Colour).output_parsed.colour,
+]
 
 response = client.responses.create(
     model="tools", instructions="短く", input=TEXT, max_output_tokens=99
