@@ -6,13 +6,16 @@ from datetime import timedelta
 
 from hikaku.failpoints import Point, reach
 from hikaku.queue import Queue
-from hikaku.storage import batches, control, files, idempotency, jobs, shards, tracking
+from hikaku.storage import batches, control, files, idempotency, jobs, shards, summaries, tracking
 from hikaku.storage.connection import Sessions
 
 log = logging.getLogger(__name__)
 
 WINDOW = 64
 """Hints on the broker at once; the rest wait in Postgres, in order of priority."""
+
+SUMMED_UP = 64
+"""Shards that are summed up again in one round; about 1 ms each."""
 
 LOST_AFTER = timedelta(seconds=2)
 """A published shard that nobody took while the broker is empty: its hint is lost."""
@@ -40,6 +43,7 @@ class Sweep:
         self._publish()
         self._track()
         self._go_on()
+        self._sum_up()
         self._last = time.monotonic()
 
     def _reap(self) -> None:
@@ -60,6 +64,10 @@ class Sweep:
         for job_id in left_open:
             with self._sessions.begin() as session:
                 jobs.close_if_ended(session, job_id)
+
+    def _sum_up(self) -> None:
+        with self._sessions.begin() as session:
+            summaries.refresh(session, limit=SUMMED_UP)
 
     def _publish(self) -> None:
         with self._sessions.begin() as session:

@@ -133,12 +133,13 @@ def compare(
     with context.sessions() as session:
         found = [jobs.get(session, job_id) for job_id in wanted]
         own = jobs.snapshot(found[0]).baseline
-        columns = [column for job in found for column in comparisons.column_scores(session, job)]
-    base = f"{wanted[0]}:{own}" if baseline is None else baseline
-    try:
-        return _out(comparison.compare(columns, baseline=base, confidence=confidence))
-    except UnknownName as error:
-        raise UnknownName(str(error), faults=[_fault("baseline", str(error))]) from error
+        base = f"{wanted[0]}:{own}" if baseline is None else baseline
+        keys: dict[str, comparisons.RowKeys] = {}
+        columns = [c for job in found for c in comparisons.column_scores(session, job, keys)]
+        try:
+            return _out(comparison.compare(columns, baseline=base, confidence=confidence))
+        except UnknownName as error:
+            raise UnknownName(str(error), faults=[_fault("baseline", str(error))]) from error
 
 
 def _ids(text: str) -> list[str]:

@@ -49,9 +49,9 @@ def of_pair(base: ColumnScores, other: ColumnScores, match: Match) -> Iterator[C
 
 def _of_rows(base: ColumnScores, other: ColumnScores, match: Match) -> Iterator[Caution]:
     for column, rows in ((base, match.base), (other, match.other)):
-        alone = _left_out(column.row_keys, {int(row) for row in rows})
-        if not alone:
+        if rows.size == len(column.row_keys):  # each row is matched once at most
             continue
+        alone = _left_out(column.row_keys, {int(row) for row in rows})
         some = ", ".join(islice(alone, 3)) + (", ..." if len(alone) > 3 else "")  # noqa: PLR2004
         opposite = other if column is base else base
         message = f"{len(alone)} rows of {column.name} are not in {opposite.name}: {some}"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 import numpy as np
+import numpy.typing as npt
 
 from hikaku.jobs import Outcome
 from hikaku.statistics import Scores
@@ -58,24 +59,24 @@ class ColumnScores:
         return self.scores[scorer].n_scored / self.n_cells
 
 
-def average_repeats(n_rows: int, cells: Iterable[tuple[int, float | None]]) -> tuple[Scores, int]:
+def average_repeats(n_rows: int, rows: npt.NDArray[np.int64], values: Scores) -> tuple[Scores, int]:
     """Average the scores of each row over its repeats.
 
     Args:
         n_rows: Rows of the job.
-        cells: (row, value) of every score, in any order; None where there is no value.
+        rows: The row of every score, in any order.
+        values: The score; NaN where there is no value.
 
     Returns:
         `RowScores.means` and `RowScores.n_scored`.
     """
-    scored = [(row, value) for row, value in cells if value is not None]
-    rows = np.fromiter((row for row, _ in scored), dtype=np.intp, count=len(scored))
-    values = np.fromiter((value for _, value in scored), dtype=np.float64, count=len(scored))
-    counts = np.bincount(rows, minlength=n_rows)
-    sums = np.bincount(rows, weights=values, minlength=n_rows)
+    is_scored = ~np.isnan(values)
+    scored = rows[is_scored]
+    counts = np.bincount(scored, minlength=n_rows)
+    sums = np.bincount(scored, weights=values[is_scored], minlength=n_rows)
     means = np.full(n_rows, np.nan)
     np.divide(sums, counts, out=means, where=counts > 0)
-    return means, len(scored)
+    return means, scored.size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,41 +1,93 @@
-"""Reads what comparisons need of a job: numbers in arrays, never a completion."""
+"""Reads what comparisons need of jobs: summaries in arrays, never a cell."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import overload
 
 import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from typing_extensions import override
 
 from hikaku.comparison import ColumnScores, RowScores, average_repeats
 from hikaku.specs import Snapshot
-from hikaku.statistics import Scores
-from hikaku.storage import jobs
+from hikaku.storage import datasets, jobs, summaries
 from hikaku.storage.jobs import EndpointProgress, Progress
-from hikaku.storage.tables import CellResult, DatasetRow, Job, Score
-
-_AT_ONCE = 10_000
-"""Scores fetched at once."""
+from hikaku.storage.summaries import Cells
+from hikaku.storage.tables import DatasetRow, Job
 
 
-def column_scores(session: Session, job: Job) -> list[ColumnScores]:
-    """Read the columns of a job, one for each of its endpoints, in their order."""
+class RowKeys(Sequence[str]):
+    """The keys of a job's rows; read only when they are looked at.
+
+    Jobs on the same rows are matched row by row without a look, and keys of a million rows take
+    seconds.
+    """
+
+    def __init__(self, session: Session, job: Job, n_rows: int) -> None:
+        self._session = session
+        self._job = job
+        self._n_rows = n_rows
+
+    @cached_property
+    def _keys(self) -> list[str]:
+        statement = (
+            select(DatasetRow.key)
+            .where(
+                DatasetRow.bucket == datasets.bucket_of(self._job.revision_id),
+                DatasetRow.revision_id == self._job.revision_id,
+            )
+            .order_by(DatasetRow.row)
+        )
+        return list(self._session.scalars(statement))
+
+    @override
+    def __len__(self) -> int:
+        return self._n_rows
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[str]: ...
+    @override
+    def __getitem__(self, at: int | slice) -> str | Sequence[str]:
+        return self._keys[at]
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+
+def column_scores(
+    session: Session, job: Job, known: dict[str, RowKeys] | None = None
+) -> list[ColumnScores]:
+    """Read the columns of a job, one for each of its endpoints, in their order.
+
+    Args:
+        session: The transaction; open for as long as the columns are compared.
+        job: The job.
+        known: Keys of rows by their fingerprint, shared by the jobs that are compared.
+    """
     snapshot = jobs.snapshot(job)
-    keys = _row_keys(session, job)
+    rows = snapshot.dataset
+    shared = {} if known is None else known
+    keys = shared.setdefault(rows.fingerprint, RowKeys(session, job, rows.n_rows))
     progress = jobs.progress(session, [job.id]).get(job.id, Progress())
+    cells = summaries.read(session, job.id, n_scorers=len(snapshot.scorers))
     return [
-        _column(session, job, snapshot, n, keys=keys, done=progress.endpoints.get(n))
+        _column(job, snapshot, n, keys=keys, done=progress.endpoints.get(n), cells=cells.get(n))
         for n in range(len(snapshot.endpoints))
     ]
 
 
 def _column(
-    session: Session,
     job: Job,
     snapshot: Snapshot,
     number: int,
     *,
     keys: Sequence[str],
     done: EndpointProgress | None,
+    cells: Cells | None,
 ) -> ColumnScores:
     endpoint = snapshot.endpoints[number]
     return ColumnScores(
@@ -47,10 +99,10 @@ def _column(
         n_cells=len(keys) * snapshot.repeats,
         outcomes={} if done is None else {o: n for o, n in done.counts.items() if n},
         scores={
-            scorer.name: _row_scores(session, job, snapshot, number, position)
+            scorer.name: _row_scores(snapshot, position, cells)
             for position, scorer in enumerate(snapshot.scorers)
         },
-        latencies_ms=_latencies(session, job, number),
+        latencies_ms=np.empty(0) if cells is None else cells.latencies,
         # No provider answers in no tokens: a sum of none means that nobody reported any.
         input_tokens=None if done is None else done.input_tokens or None,
         output_tokens=None if done is None else done.output_tokens or None,
@@ -58,28 +110,11 @@ def _column(
     )
 
 
-def _row_keys(session: Session, job: Job) -> list[str]:
-    statement = (
-        select(DatasetRow.key)
-        .where(DatasetRow.bucket == job.bucket, DatasetRow.revision_id == job.revision_id)
-        .order_by(DatasetRow.row)
-    )
-    return list(session.scalars(statement))
-
-
-def _row_scores(
-    session: Session, job: Job, snapshot: Snapshot, endpoint: int, position: int
-) -> RowScores:
-    scorer = snapshot.scorers[position]
-    statement = select(Score.row, Score.value).where(
-        Score.bucket == job.bucket,
-        Score.job_id == job.id,
-        Score.scorer == position,
-        Score.endpoint == endpoint,
-    )
-    found = session.execute(statement.execution_options(yield_per=_AT_ONCE))
-    values = ((row, value) for row, value in found)
-    means, n_scored = average_repeats(snapshot.dataset.n_rows, values)
+def _row_scores(snapshot: Snapshot, position: int, cells: Cells | None) -> RowScores:
+    scorer, n_rows = snapshot.scorers[position], snapshot.dataset.n_rows
+    means, n_scored = np.full(n_rows, np.nan), 0
+    if cells is not None:
+        means, n_scored = average_repeats(n_rows, cells.rows, cells.scores[position])
     return RowScores(
         type=scorer.type,
         version=scorer.version,
@@ -88,15 +123,3 @@ def _row_scores(
         means=means,
         n_scored=n_scored,
     )
-
-
-def _latencies(session: Session, job: Job, endpoint: int) -> Scores:
-    statement = select(CellResult.latency_ms).where(
-        CellResult.bucket == job.bucket,
-        CellResult.job_id == job.id,
-        CellResult.endpoint == endpoint,
-        CellResult.latency_ms.is_not(None),
-        ~CellResult.reused,
-    )
-    found = session.scalars(statement.execution_options(yield_per=_AT_ONCE))
-    return np.fromiter((value for value in found if value is not None), dtype=np.float64)

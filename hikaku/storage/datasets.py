@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 import psycopg
-from sqlalchemy import Row, Select, Text, and_, cast, func, select
+from sqlalchemy import Row, ScalarSelect, Select, Text, and_, cast, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
@@ -240,6 +240,12 @@ def _copy(session: Session, revision_id: str, source_rows: Iterator[SourceRow]) 
         copy.set_types(["int2", "uuid", "int4", "text", "text"])
         for number, row in enumerate(source_rows):
             copy.write_row((OPEN_BUCKET, key, number, row.key, row.text))
+
+
+def bucket_of(revision_id: str) -> ScalarSelect[int]:
+    """Say inside a statement where the rows of a revision lie; those of its jobs may lie newer."""
+    found = select(DatasetRevision.bucket).where(DatasetRevision.id == revision_id)
+    return found.scalar_subquery()
 
 
 def _claimed(session: Session, name: str) -> int:

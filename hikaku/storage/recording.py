@@ -25,7 +25,7 @@ from hikaku.jobs import (
     CellCalls,
     CellRecord,
 )
-from hikaku.storage import responses
+from hikaku.storage import responses, summaries
 from hikaku.storage.budgets import Charges
 
 _CELL = {
@@ -112,6 +112,7 @@ def _by_staging(cursor: Cursor[object], records: Sequence[CellRecord]) -> None:
         tallies.setdefault(shard_id, Counter()).update(tally)
     _land_scores(cursor, landed)
     responses.land(cursor, records, landed)
+    summaries.forget(cursor, {*shards, *(shard_id for shard_id, _, _ in replaced.values())})
     _add(cursor, tallies)
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from hikaku import ids
 from hikaku.jobs import CellRecord, Outcome
+from hikaku.storage import datasets
 from hikaku.storage.tables import CellResponse, CellResult, DatasetRow, Job
 
 _COPY = (
@@ -82,7 +83,10 @@ def page(session: Session, job: Job, *, after: int | None, limit: int) -> list[A
         )
         .outerjoin(cell, of_job)
         .outerjoin(answer, of_cell)
-        .where(row.bucket == job.bucket, row.revision_id == job.revision_id)
+        .where(
+            row.bucket == datasets.bucket_of(job.revision_id),
+            row.revision_id == job.revision_id,
+        )
         .where(row.row > (-1 if after is None else after))
         .order_by(row.row)
         .limit(limit)

@@ -10,6 +10,7 @@ from sqlalchemy import Select, and_, select, tuple_
 from sqlalchemy.orm import Session
 
 from hikaku.jobs import Outcome
+from hikaku.storage import datasets
 from hikaku.storage.tables import CellResult, DatasetRow, Job, Score
 
 PAGE = 250
@@ -115,7 +116,9 @@ def _rows(session: Session, job: Job, keys: Sequence[CellKey]) -> dict[int, Data
         DatasetRow.row.between(numbers[0], numbers[-1]) if is_run else DatasetRow.row.in_(numbers)
     )
     statement = select(DatasetRow).where(
-        DatasetRow.bucket == job.bucket, DatasetRow.revision_id == job.revision_id, on_the_page
+        DatasetRow.bucket == datasets.bucket_of(job.revision_id),
+        DatasetRow.revision_id == job.revision_id,
+        on_the_page,
     )
     return {row.row: row for row in session.scalars(statement)}
 

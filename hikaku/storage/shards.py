@@ -25,6 +25,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from hikaku.jobs import FAILED_OUTCOMES, Cell, Hint, JobState, ShardKind, ShardState
+from hikaku.storage import datasets, summaries
 from hikaku.storage.claims import Claim
 from hikaku.storage.tables import CellResult, DatasetRow, Job, Shard, Worker
 
@@ -91,7 +92,7 @@ def work(session: Session, claimed: Claim) -> list[Work]:
     for row, repeat in sorted(wanted):
         by_row.setdefault(row, []).append(Cell(row=row, repeat=repeat))
     statement = select(DatasetRow.row, DatasetRow.data).where(
-        DatasetRow.bucket == job.bucket,
+        DatasetRow.bucket == datasets.bucket_of(job.revision_id),
         DatasetRow.revision_id == job.revision_id,
         DatasetRow.row.in_(by_row)
         if shard.rows is not None
@@ -152,16 +153,18 @@ def complete(session: Session, claimed: Claim, worker: UUID) -> bool:
     shard = session.get_one(Shard, claimed.shard_id)
     if shard.rows is not None and work(session, claimed):
         return False
-    if shard.rows is not None or claimed.kind is ShardKind.SCORE:
-        return _release(session, claimed, worker, state=ShardState.DONE, finished=True)
-    return _release(
+    is_counted = shard.rows is None and claimed.kind is not ShardKind.SCORE
+    is_done = _release(
         session,
         claimed,
         worker,
         state=ShardState.DONE,
         finished=True,
-        only=Shard.n_cells <= _RECORDED,
+        only=Shard.n_cells <= _RECORDED if is_counted else None,
     )
+    if is_done:
+        summaries.ended(session, claimed.shard_id)
+    return is_done
 
 
 def cancel(session: Session, claimed: Claim, worker: UUID) -> bool:

@@ -21,12 +21,14 @@ from hikaku.storage.tables.prompts import PromptTemplate, PromptVersion
 from hikaku.storage.tables.responses import CellResponse
 from hikaku.storage.tables.results import AttemptLine, CellResult, RecordedCompletion, Score
 from hikaku.storage.tables.schedules import Schedule, Slot
+from hikaku.storage.tables.summaries import Bucket, ShardSummary
 from hikaku.storage.tables.tracking import Tracking
 
 __all__ = [
     "AttemptLine",
     "Base",
     "Batch",
+    "Bucket",
     "Budget",
     "BudgetKind",
     "CellResponse",
@@ -49,6 +51,7 @@ __all__ = [
     "Schedule",
     "Score",
     "Shard",
+    "ShardSummary",
     "Slot",
     "Tracking",
     "Worker",

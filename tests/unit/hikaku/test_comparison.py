@@ -15,8 +15,15 @@ from hikaku.statistics import Method
 Values = Sequence[float | None]
 
 
+def averaged(n_rows, cells):
+    cells = list(cells)
+    rows = np.array([row for row, _ in cells], dtype=np.int64)
+    values = np.array([np.nan if v is None else v for _, v in cells], dtype=np.float64)
+    return average_repeats(n_rows, rows, values)
+
+
 def scored(values: Values, **options) -> RowScores:
-    means, n_scored = average_repeats(len(values), enumerate(values))
+    means, n_scored = averaged(len(values), enumerate(values))
     options = {"type": "exact_match", "version": 1, **options}
     return RowScores(means=means, n_scored=n_scored, **options)
 
@@ -89,12 +96,12 @@ def test_equal_coverage_of_different_rows_is_said_too():
 
 def test_repeats_of_a_row_are_averaged_first_and_count_as_one_row():
     cells = [(0, 1.0), (2, 0.0), (0, 0.0), (0, 1.0), (1, None), (2, None), (2, 1.0), (1, None)]
-    means, n_scored = average_repeats(4, cells)
+    means, n_scored = averaged(4, cells)
     assert n_scored == 5
     assert means[[0, 2]] == pytest.approx([2 / 3, 0.5])
     assert np.isnan(means[[1, 3]]).all()
     ten_times = [(row, float(row % 2)) for row in range(4) for _ in range(10)]
-    means, n_scored = average_repeats(4, ten_times)
+    means, n_scored = averaged(4, ten_times)
     scores = {"s": RowScores(type="t", version=1, means=means, n_scored=n_scored)}
     repeated = column("a", scores, n_cells=40, outcomes={Outcome.OK: 40})
     summary = compare([repeated]).columns[0].scores["s"]
@@ -105,7 +112,7 @@ def test_repeats_of_a_row_are_averaged_first_and_count_as_one_row():
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.none() | st.floats(-5, 5)), max_size=40))
 def test_averaging_repeats_is_the_mean_of_each_row(cells):
-    means, n_scored = average_repeats(6, cells)
+    means, n_scored = averaged(6, cells)
     for row in range(6):
         values = [value for at, value in cells if at == row and value is not None]
         if values:
