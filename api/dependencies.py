@@ -12,3 +12,11 @@ def _context(request: Request) -> Context:
 
 
 ContextDep = Annotated[Context, Depends(_context)]
+
+
+def _caller(request: Request) -> str | None:
+    return cast("str | None", getattr(request.state, "caller", None))
+
+
+CallerDep = Annotated[str | None, Depends(_caller)]
+"""What the bearer of the key is called; None where there is no key."""

@@ -34,6 +34,7 @@ from api.routes import (
 from api.security import OpenBindError, check_routes, guard_for
 from gateway.client import Gateway
 from gateway.errors import ConfigError
+from gateway.shared import Hub, SharedBudgets, SharedCache, SharedGates
 from gateway.surfaces import Shortcut
 from gateway.watching import ConfigFile, Watcher
 from hikaku import logs
@@ -85,7 +86,16 @@ def from_settings(settings: Settings) -> FastAPI:
     engine = open_engine(settings.sqlalchemy_url, pool_size=_POOL_SIZE)
     # Without the file there are no endpoints, and everything else works.
     file = ConfigFile(settings.gateway_config, os.environ, missing_is_empty=True)
-    gateway = Gateway(file.first())
+    hub = Hub(settings.redis_url)
+    patience = settings.interactive_wait_seconds
+    gateway = Gateway(
+        file.first(),
+        gates=SharedGates(hub, job=False, patience=patience),
+        patience=patience,
+        budgets=SharedBudgets(hub),
+        cache=SharedCache(hub),
+        companions=[hub],
+    )
     context = Context(
         sessions=open_sessions(engine),
         queue=Queue(celery_app(settings.redis_url)),

@@ -25,6 +25,7 @@ from typing_extensions import override
 
 from api.bodies import Checked, limited
 from api.errors import RequestRefusedError
+from gateway.surfaces import caller_of
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CHALLENGE = 'Bearer realm="Hikaku"'
@@ -84,7 +85,10 @@ class Guard:
         self._check_host(connection)
         _check_site(connection)
         if access is Access.KEY and self.api_key is not None:
-            _check_key(connection, self.api_key.get_secret_value())
+            key = self.api_key.get_secret_value()
+            _check_key(connection, key)
+            # Whose limits and budget count, and who is named where use is reported.
+            connection.scope.setdefault("state", {})["caller"] = caller_of(key.encode())
 
     def _check_host(self, connection: HTTPConnection) -> None:
         host = _name(connection.headers.get("host", ""))

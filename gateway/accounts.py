@@ -1,19 +1,21 @@
 """The gates of one process: each endpoint's own, and those that an account's endpoints share."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from datetime import timedelta
+from typing import Protocol
 
 from typing_extensions import override
 
-from gateway.config import Endpoint
+from gateway.config import Account, Endpoint, Rates
 from gateway.errors import Outcome, QuotaExhausted
 from gateway.http.told import Told
-from gateway.limits import Gate, LocalGate
+from gateway.limits import CallerGates, Callers, Gate, LocalGate
 
 
 def is_unknown(endpoint: Endpoint) -> bool:
     """Whether a provider may have limits that nobody told us: a vendor's, for those have keys."""
-    return bool(endpoint.secrets) and endpoint.limits.rpm is None
+    limits = endpoint.limits
+    return bool(endpoint.secrets) and limits.rpm is None and limits.concurrency is None
 
 
 class JointGate(Gate):
@@ -73,20 +75,38 @@ class JointGate(Gate):
             raise
 
 
-def local_gates(patience: float | None = None) -> Callable[[Endpoint], Gate]:
-    """Gates that this process keeps by itself; `patience` is the default of `max_wait`."""
-    accounts: dict[str, LocalGate] = {}
+class Gates(Protocol):
+    """Where gates come from; a shared store can stand behind it."""
 
-    def gate(endpoint: Endpoint) -> Gate:
+    def of(self, endpoint: Endpoint) -> Gate:
+        """The gate of an endpoint."""
+        ...
+
+    def of_callers(self, endpoint: Endpoint, rates: Rates) -> Callers:
+        """The gates of an endpoint's callers, of whom each has so much."""
+        ...
+
+
+class LocalGates(Gates):
+    """Gates that this process keeps by itself."""
+
+    def __init__(self, patience: float | None = None) -> None:
+        self._patience = patience
+        """How many seconds a call waits where its endpoint does not say."""
+        self._accounts: dict[Account, LocalGate] = {}
+
+    @override
+    def of(self, endpoint: Endpoint) -> Gate:
         given = endpoint.limits.max_wait
-        max_wait = patience if given is None else given
+        max_wait = self._patience if given is None else given
         own = LocalGate(endpoint.limits, unknown=is_unknown(endpoint), max_wait=max_wait)
         account = endpoint.account
         if account is None or not account.limited:
             return own
-        key = f"{account.id} {account.limits!r}"
-        if key not in accounts:
-            accounts[key] = LocalGate(account.limits, max_wait=max_wait)
-        return JointGate(own, accounts[key])
+        if account not in self._accounts:
+            self._accounts[account] = LocalGate(account.limits, max_wait=max_wait)
+        return JointGate(own, self._accounts[account])
 
-    return gate
+    @override
+    def of_callers(self, endpoint: Endpoint, rates: Rates) -> Callers:
+        return CallerGates(rates)

@@ -3,13 +3,14 @@
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from inspect import isawaitable
 from typing import NamedTuple
 
 from gateway.cache import Cache, keepable, key_of, may_keep
 from gateway.config import Cache as CacheSettings
 from gateway.course import Attempt, Course, Surroundings, refusal, with_defaults
 from gateway.errors import GatewayError, Outcome
-from gateway.limits import LocalGate, estimated_tokens
+from gateway.limits import Gate, estimated_tokens
 from gateway.lines import Line, Lines
 from gateway.providers import Provider
 from gateway.streams import first_of, usage_in
@@ -71,7 +72,7 @@ class Desk:
         """The chunks of the answer; once one has come, a failure is final."""
         error: BaseException | None = None
         usage = _NO_USAGE
-        gate = _own_gate(question)
+        gate = await _own_gate(question) if question.line.per_caller else None
         course = self._course(question)
         try:
             attempt, chunks, chunk = await _opened(course, open_)
@@ -108,18 +109,20 @@ class Desk:
         endpoint, ticket = question.line.endpoint, question.ticket
         body = with_defaults(question.line, question.body)
         if ticket.fresh or not may_keep(settings, endpoint.endpoint_type, body):
+            ticket.cache = "bypass"
             return await self._asked(question, ask)
         key = key_of(endpoint, question.ability, body)
         if (kept := await self._cache.get(key)) is not None:
-            ticket.cached, ticket.endpoint = True, endpoint.name
+            ticket.cache, ticket.endpoint = "hit", endpoint.name
             return kept, 0.0
+        ticket.cache = "miss"
         answer, seconds = await self._asked(question, ask)
         if ticket.endpoint == endpoint.name and keepable(answer):
             await self._cache.put(key, answer, settings.ttl)
         return answer, seconds
 
     async def _asked(self, question: Question, ask: Ask) -> tuple[Answer, float]:
-        gate = _own_gate(question)
+        gate = await _own_gate(question) if question.line.per_caller else None
         course = self._course(question)
         spent: int | None = None
         try:
@@ -215,7 +218,7 @@ async def _opened(
             return attempt, chunks, first
 
 
-def _own_gate(question: Question) -> LocalGate | None:
+async def _own_gate(question: Question) -> Gate | None:
     """The caller's own limits at this endpoint, entered; None when there are none.
 
     Raises:
@@ -225,7 +228,8 @@ def _own_gate(question: Question) -> LocalGate | None:
     if line.per_caller is None:
         return None
     tokens = estimated_tokens(with_defaults(line, question.body)) if line.counts else 0
-    return line.per_caller.enter(question.ticket.caller or "", tokens)
+    entering = line.per_caller.enter(question.ticket.caller or "", tokens)
+    return await entering if isawaitable(entering) else entering
 
 
 def _outcome(error: BaseException | None) -> Outcome | None:

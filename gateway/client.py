@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self, cast
 
 from gateway import abilities
-from gateway.accounts import local_gates
+from gateway.accounts import Gates, LocalGates
 from gateway.asking import Ask, Desk, Open, Question
 from gateway.budgets import Budgets, LocalBudgets
 from gateway.cache import Cache, LruCache
@@ -19,7 +19,7 @@ from gateway.course import Surroundings
 from gateway.errors import InvalidRequest, UnknownEndpoint, WrongEndpointType
 from gateway.health import HealthWatch
 from gateway.http import DirectTransport, Transport
-from gateway.lines import Gates, Line, Lines, lines_of
+from gateway.lines import Line, Lines, lines_of
 from gateway.pools import Pool, ReplicaStatus
 from gateway.routing import pick
 from gateway.tickets import Ticket
@@ -71,7 +71,7 @@ class Gateway:
         self._catalog = catalog
         self._given = transport
         self._transport: Transport | None = transport
-        self._gates = gates if gates is not None else local_gates(patience)
+        self._gates = gates if gates is not None else LocalGates(patience)
         self._companions = companions
         self._entered = AsyncExitStack()
         self._recorder = recorder
@@ -164,7 +164,7 @@ class Gateway:
             lines=self._lines,
             body=body,
             ability=ask.__name__,
-            ticket=Ticket(fresh=not request.cached),
+            ticket=Ticket(caller=request.caller, fresh=not request.cached),
             observer=observer,
             substitutes=request.substitutes,
         )

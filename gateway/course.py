@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from inspect import isawaitable
 from random import Random
 
 from gateway.budgets import Budgets
@@ -163,7 +164,8 @@ class Course:
             raise EndpointUnavailable(pool.message)
         if self._reserved is None and line.endpoint.budget is not None:
             caller = self.ticket.caller
-            self._reserved = self._world.budgets.reserve(line.endpoint, caller, self.tokens)
+            reserving = self._world.budgets.reserve(line.endpoint, caller, self.tokens)
+            self._reserved = await reserving if isawaitable(reserving) else reserving
         self._here += 1
         if (waiting := line.gate.enter(self.tokens)) is not None:
             await waiting

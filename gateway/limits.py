@@ -242,19 +242,27 @@ class LocalGate(Gate):
             self._waiting.remove(place)
 
 
-class CallerGates:
+class Callers(Protocol):
     """One gate per caller: what each may ask of one endpoint; beyond it, no waiting."""
+
+    def enter(self, caller: str, tokens: int) -> "Gate | Awaitable[Gate]":
+        """Count a call; the gate is to be left by the caller of this.
+
+        Raises (at once or when awaited):
+            NoTurn: The caller has had its share.
+        """
+        ...
+
+
+class CallerGates(Callers):
+    """The gates of one process."""
 
     def __init__(self, rates: Rates) -> None:
         self._rates = rates
         self._gates: OrderedDict[str, LocalGate] = OrderedDict()
 
+    @override
     def enter(self, caller: str, tokens: int) -> LocalGate:
-        """Count a call; the gate is to be left by the caller of this.
-
-        Raises:
-            NoTurn: The caller has had its share.
-        """
         gate = self._gates.get(caller)
         if gate is None:
             gate = self._gates[caller] = LocalGate(self._rates, max_wait=0.0)

@@ -1,20 +1,19 @@
 """An endpoint with everything that a call to it passes: gates, budget, retry, servers."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gateway.accounts import Gates
 from gateway.breaker import CircuitBreaker
 from gateway.config import Catalog, Endpoint, ReplicaAddress
 from gateway.errors import EndpointUnavailable
 from gateway.http import Transport
 from gateway.http.told import ListeningTransport
-from gateway.limits import CallerGates, Gate
+from gateway.limits import Callers, Gate
 from gateway.pools import Pool, Replica, Vitals
 from gateway.providers import bind
 from gateway.retry import RetryPolicy
-
-Gates = Callable[[Endpoint], Gate]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +22,7 @@ class Line:
 
     endpoint: Endpoint
     gate: Gate
-    per_caller: CallerGates | None
+    per_caller: Callers | None
     policy: RetryPolicy
     counts: bool
     """Whether a call's tokens are estimated: for a limit or a budget."""
@@ -50,8 +49,8 @@ def _line(endpoint: Endpoint, before: Line | None, transport: Transport, gates: 
         return before
     limits = endpoint.limits
     kept = before if before is not None and _same_limits(before.endpoint, endpoint) else None
-    per_caller = CallerGates(limits.per_key) if limits.per_key is not None else None
-    gate = kept.gate if kept is not None else gates(endpoint)
+    per_caller = gates.of_callers(endpoint, limits.per_key) if limits.per_key is not None else None
+    gate = kept.gate if kept is not None else gates.of(endpoint)
     heard = ListeningTransport(transport, endpoint.provider, gate)
     return Line(
         endpoint=endpoint,

@@ -20,13 +20,19 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.client import Gateway
-from gateway.config import load
+from gateway.config import Catalog, load
 from gateway.errors import ConfigError, GatewayError
-from gateway.surfaces import Documentation, Shortcut, key_in, refusal_at, routes
+from gateway.surfaces import Documentation, Shortcut, caller_of, key_in, refusal_at, routes
+from gateway.usage import JsonLines, Recorder
 from gateway.watching import ConfigFile, Watcher
 
 KEY_VARIABLE = "HIKAKU_API_KEY"
 CONFIG_VARIABLE = "HIKAKU_GATEWAY_CONFIG"
+REDIS_VARIABLE = "HIKAKU_REDIS_URL"
+USAGE_VARIABLE = "HIKAKU_USAGE_LOG"
+PATIENCE_VARIABLE = "HIKAKU_INTERACTIVE_WAIT_SECONDS"
+_PATIENCE = 5.0
+"""Seconds a call waits for its turn before it is refused with 429."""
 _OPEN_PATHS = frozenset({"/health"})
 
 
@@ -36,6 +42,7 @@ class BearerKey:
     def __init__(self, app: ASGIApp, key: str) -> None:
         self._app = app
         self._expected = key.encode()
+        self._caller = caller_of(self._expected)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what bears the key, refuse the rest in the words of the path."""
@@ -44,6 +51,7 @@ class BearerKey:
             if given is None or not secrets.compare_digest(given, self._expected):
                 await _unauthorized(scope["path"])(scope, receive, send)
                 return
+            scope.setdefault("state", {})["caller"] = self._caller
         await self._app(scope, receive, send)
 
 
@@ -70,10 +78,38 @@ def create_app(
 def app_of_environment() -> ASGIApp:
     """What each server process runs; configured through the environment it inherits."""
     file = ConfigFile(Path(os.environ[CONFIG_VARIABLE]), os.environ)
-    gateway = Gateway(file.first())
+    gateway = _gateway(file.first(), os.environ)
     watcher = Watcher(gateway, file)
     gc.freeze()  # What is loaded now stays: no collection needs to look at it again.
     return create_app(gateway, api_key=os.environ.get(KEY_VARIABLE), watcher=watcher)
+
+
+def _gateway(catalog: Catalog, environ: Mapping[str, str]) -> Gateway:
+    """The gateway of one process: with the others' limits where there is a store, else alone."""
+    patience = float(environ.get(PATIENCE_VARIABLE) or _PATIENCE)
+    log = environ.get(USAGE_VARIABLE)
+    recorder = Recorder(JsonLines(Path(log))) if log else None
+    url = environ.get(REDIS_VARIABLE)
+    if not url:
+        return Gateway(catalog, patience=patience, recorder=recorder)
+    # Not above: most gateways do without, and Redis' client is slow to import.
+    from gateway.shared import (  # noqa: PLC0415
+        Hub,
+        SharedBudgets,
+        SharedCache,
+        SharedGates,
+    )
+
+    hub = Hub(url)
+    return Gateway(
+        catalog,
+        gates=SharedGates(hub, job=False, patience=patience),
+        patience=patience,
+        budgets=SharedBudgets(hub),
+        cache=SharedCache(hub),
+        recorder=recorder,
+        companions=[hub],
+    )
 
 
 def check_bind(host: str, environ: Mapping[str, str]) -> None:
@@ -101,6 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{warning}\n")
     # Not resolved: a symlink that is swapped is to be followed anew.
     os.environ[CONFIG_VARIABLE] = str(options.config_path.absolute())
+    if options.usage_log is not None:
+        os.environ[USAGE_VARIABLE] = str(options.usage_log.absolute())
     uvicorn.run(
         "gateway.main:app_of_environment",
         factory=True,
@@ -122,6 +160,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=5000)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument(
+        "--usage-log", type=Path, help="append one line of JSON per call to this file"
+    )
     return parser
 
 

@@ -16,7 +16,7 @@ class Ticket:
     __slots__ = (
         "attempts",
         "begun",
-        "cached",
+        "cache",
         "caller",
         "endpoint",
         "first_byte_at",
@@ -52,7 +52,13 @@ class Ticket:
         self.attempts = 0
         self.endpoint: str | None = None
         """Who answered: the asked endpoint, a destination or a fallback."""
-        self.cached = False
+        self.cache: str | None = None
+        """`hit`, `miss`, or `bypass`: not looked for; None where the endpoint keeps no answers."""
+
+    @property
+    def cached(self) -> bool:
+        """Whether the answer is one of another time."""
+        return self.cache == "hit"
 
     @property
     def seconds(self) -> float:
@@ -95,8 +101,8 @@ class Ticket:
         if self.endpoint is not None:
             # Names may be Japanese, headers may not.
             found["X-Hikaku-Endpoint"] = quote(self.endpoint)
-        if self.cached:
-            found["X-Hikaku-Cache"] = "hit"
+        if self.cache is not None:
+            found["X-Hikaku-Cache"] = self.cache
         return found
 
 

@@ -43,6 +43,8 @@ class ChatRequest:
     nor an answer of the past for one of today."""
     cached: bool = False
     """Whether an answer of the past will do, where the endpoint keeps them."""
+    caller: str | None = None
+    """Whose limits and budget count: the id of a key, never the key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import os
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -111,6 +113,28 @@ class Recorder:
         kept = batch[len(batch) - room :] if room < len(batch) else batch
         self.lost += len(batch) - len(kept)
         self._queue.extendleft(reversed(kept))
+
+
+class JsonLines(Sink):
+    """A file with one record per line; several processes may append to the same one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._encoder = msgspec.json.Encoder()
+
+    @override
+    async def write(self, records: Sequence[UsageRecord]) -> None:
+        lines = self._encoder.encode_lines(records)
+        await asyncio.to_thread(self._append, lines)
+
+    def _append(self, lines: bytes) -> None:
+        # One write: lines of processes that append at once do not mix.
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            while lines:
+                lines = lines[os.write(file, lines) :]
+        finally:
+            os.close(file)
 
 
 class Totals(Sink):

@@ -41,6 +41,10 @@ class Settings(BaseSettings):
     """How often lost shards, unsent hints and due slots are looked for."""
     batch_window_seconds: float = Field(default=86_400.0, ge=1.0, le=604_800.0)
     """In which a batch of the OpenAI Batch API has to end; what is left then expires."""
+    interactive_wait_seconds: float = Field(default=5.0, ge=0.0, le=3600.0)
+    """How long a question that somebody waits for is held back for a busy provider; then 429."""
+    usage_days: int = Field(default=7, ge=1, le=3650)
+    """How long single calls are kept; their hourly sums stay."""
     log_level: str = "INFO"
     failpoints: str = ""
     """Where a test has the process die (`hikaku.failpoints`); empty in service."""

@@ -10,6 +10,7 @@ from datetime import timedelta
 from celery import Celery, signals
 
 from gateway.client import Gateway
+from gateway.shared import Hub, SharedBudgets, SharedCache, SharedGates
 from gateway.watching import ConfigFile, Watcher
 from hikaku.failpoints import arm
 from hikaku.logs import configure
@@ -29,7 +30,14 @@ def batch(settings: Settings) -> Celery:
     app = celery_app(settings.redis_url)
     sessions = open_sessions(open_engine(settings.sqlalchemy_url, pool_size=6))
     file = ConfigFile(settings.gateway_config, os.environ)
-    gateway = Gateway(file.first())
+    hub = Hub(settings.redis_url)
+    gateway = Gateway(
+        file.first(),
+        gates=SharedGates(hub, job=True),
+        budgets=SharedBudgets(hub),
+        cache=SharedCache(hub),
+        companions=[hub],
+    )
     engine = Engine(settings, sessions, gateway, Watcher(gateway, file))
     register_shards(app, engine)
     signals.worker_ready.connect(lambda **_: engine.start(), weak=False)

@@ -4,7 +4,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from api.dependencies import ContextDep
+from api.dependencies import CallerDep, ContextDep
 from api.wire import Named, Out, problems, resource, shown
 from gateway.types import ChatRequest, Completion
 from gateway.types import Message as Asked
@@ -69,12 +69,13 @@ class ChatAnswer(Out):
     responses=problems(402, 424, 429, 502, 504),
     openapi_extra=shown(_MESSAGES, _TEMPLATE),
 )
-async def chat(question: Question, context: ContextDep) -> ChatAnswer:
+async def chat(question: Question, context: ContextDep, caller: CallerDep) -> ChatAnswer:
     """Asks through the gateway, with its limits and retries, and waits for the answer."""
     request = ChatRequest(
         endpoint=question.endpoint,
         messages=_messages(question),
         params=question.params.model_dump(mode="json", exclude_none=True),
+        caller=caller,
     )
     return _answer(question.endpoint, await context.gateway.ask(request))
 

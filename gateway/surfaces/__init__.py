@@ -3,7 +3,7 @@
 from starlette.routing import Route
 
 from gateway.client import Gateway
-from gateway.surfaces.access import key_in
+from gateway.surfaces.access import caller_of, key_in
 from gateway.surfaces.anthropic import AnthropicSurface
 from gateway.surfaces.documentation import Documentation
 from gateway.surfaces.mlflow import MlflowSurface
@@ -14,7 +14,7 @@ from gateway.surfaces.refusals import refusal_at
 from gateway.surfaces.responses import ResponsesSurface
 from gateway.surfaces.shortcut import Shortcut
 
-__all__ = ["Documentation", "Shortcut", "key_in", "refusal_at", "routes"]
+__all__ = ["Documentation", "Shortcut", "caller_of", "key_in", "refusal_at", "routes"]
 
 
 def routes(gateway: Gateway) -> list[Route]:

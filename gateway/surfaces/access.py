@@ -2,6 +2,8 @@
 
 import base64
 import binascii
+import functools
+import hashlib
 from collections.abc import Iterable
 
 _BARE = (b"x-api-key", b"api-key")
@@ -27,6 +29,12 @@ def key_in(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
         if name in _BARE:
             bare = value
     return bare
+
+
+@functools.lru_cache(maxsize=1024)
+def caller_of(key: bytes) -> str:
+    """What whoever bears a key is called: a digest of it, never the key."""
+    return "key-" + hashlib.blake2b(key, digest_size=6, person=b"hikaku-caller").hexdigest()
 
 
 def _password(encoded: bytes) -> bytes | None:

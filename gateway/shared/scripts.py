@@ -1,0 +1,226 @@
+"""What happens inside Redis or Valkey, at once for all processes, by the clock of the server.
+
+A bucket is a hash: `at` (milliseconds), `c` and `t` (calls and tokens that may go now), `until`
+(nobody may go before), `lc` and `lt` (pace per minute that the provider told). It holds a quarter
+of a second of its rate: with more, a pause is followed by a burst that the provider refuses.
+
+Of the calls in a bucket, those of jobs leave one, or a tenth: a question that somebody waits for
+finds it there, however many jobs stand in line.
+"""
+
+TAKE = """
+-- KEYS: buckets. ARGV: calls wanted in all, of those taken before, tokens per call, tokens owed
+-- (below 0: taken before), 1 if of a job, then per bucket: calls and tokens per minute as
+-- configured (0: not).
+-- Gives {calls that may go in all, milliseconds to wait when none, milliseconds blocked}.
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + clock[2] / 1000
+local want, have = tonumber(ARGV[1]), tonumber(ARGV[2])
+local per, owed, job = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1'
+local grant, wait, blocked = want, 0, 0
+
+local function pace(given, told)
+  given, told = tonumber(given), tonumber(told or '0')
+  if given > 0 and told > 0 then return math.min(given, told) / 60000 end
+  return math.max(given, told) / 60000
+end
+
+local state = {}
+for i, key in ipairs(KEYS) do
+  local h = redis.call('HMGET', key, 'at', 'c', 't', 'until', 'lc', 'lt')
+  local at = tonumber(h[1] or now)
+  local past = math.max(now - at, 0)
+  blocked = math.max(blocked, tonumber(h[4] or 0) - now)
+  local s = {c = false, t = false}
+  local rate = pace(ARGV[4 + 2 * i], h[5])
+  if rate > 0 then
+    local cap = math.max(rate * 250, 3)
+    s.c = math.min(cap, tonumber(h[2] or cap) + past * rate)
+    local keep = job and math.max(1, cap * 0.1) or 0
+    local can = math.max(math.floor(s.c - keep + 1e-6), 0) + have
+    if can < 1 then wait = math.max(wait, (1 + keep - s.c) / rate) end
+    grant = math.min(grant, can)
+  end
+  rate = pace(ARGV[5 + 2 * i], h[6])
+  if rate > 0 then
+    local cap = rate * 250
+    s.t = math.min(cap, tonumber(h[3] or cap) + past * rate)
+    local keep = job and cap * 0.1 or 0
+    -- A call larger than the bucket goes when it is full, and leaves a debt.
+    local need = math.min(per + owed, cap - keep)
+    if s.t - keep + 1e-6 < need then
+      wait = math.max(wait, (need + keep - s.t) / rate)
+      grant = 0
+    elseif per > 0 then
+      grant = math.min(grant, math.max(1, math.floor((s.t - keep - owed) / per)))
+    end
+  end
+  state[i] = s
+end
+
+if blocked > 0 then return {0, math.ceil(blocked), math.ceil(blocked)} end
+if grant < 1 then return {0, math.ceil(math.max(wait, 1)), 0} end
+for i, key in ipairs(KEYS) do
+  local s = state[i]
+  if s.c or s.t then
+    redis.call('HSET', key, 'at', now)
+    if s.c then redis.call('HSET', key, 'c', s.c - math.max(grant - have, 0)) end
+    if s.t then redis.call('HSET', key, 't', s.t - grant * per - owed) end
+    redis.call('PEXPIRE', key, 600000)
+  end
+end
+return {grant, 0, 0}
+"""
+
+HOLD = """
+-- KEYS: hashes of who holds places. ARGV: process, calls in flight, places wanted, 1 if of a job,
+-- milliseconds that the lease lasts, then per hash: places in all.
+-- Gives {places, 1 if there are not enough for all}.
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local me, busy, want = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local job, lease = ARGV[4] == '1', tonumber(ARGV[5])
+local places, short = want, 0
+
+local function share(total, wants)
+  -- Everybody has what they want, or the same as the others who want more.
+  table.sort(wants)
+  local left, n = total, #wants
+  for i, w in ipairs(wants) do
+    local part = left / (n - i + 1)
+    if w > part then return part end
+    left = left - w
+  end
+  return total
+end
+
+for i, key in ipairs(KEYS) do
+  local total = tonumber(ARGV[5 + i])
+  local held, sum, first = 0, want, 0
+  local wants = {want}
+  local raw = redis.call('HGETALL', key)
+  local seen = 0
+  for j = 1, #raw, 2 do
+    if raw[j] == 'seen' then
+      seen = tonumber(raw[j + 1])
+    elseif raw[j] ~= me then
+      local h, w, theirs, till = string.match(raw[j + 1], '(%d+):(%d+):(%d):(%d+)')
+      if tonumber(till) < now then
+        redis.call('HDEL', key, raw[j])
+      else
+        h, w = tonumber(h), tonumber(w)
+        held, sum = held + h, sum + w
+        if (theirs == '1') == job then
+          wants[#wants + 1] = w
+        elseif job then
+          first = first + w
+        end
+      end
+    end
+  end
+  if not job then redis.call('HSET', key, 'seen', now) end
+  -- Where people were about lately, jobs leave them a place.
+  if job and first == 0 and total >= 4 and seen > now - 60000 then first = 1 end
+  local fair = share(math.max(total - first, job and 0 or total), wants)
+  if want > 0 and total >= 1 then fair = math.max(fair, job and first > 0 and 0 or 1) end
+  places = math.min(places, math.ceil(fair - 1e-6), math.max(total - held, 0))
+  if sum > total then short = 1 end
+end
+
+for i, key in ipairs(KEYS) do
+  local have = math.max(busy, places)
+  if want == 0 and busy == 0 then
+    redis.call('HDEL', key, me)
+  else
+    local row = string.format('%d:%d:%d:%d', have, want, job and 1 or 0, now + lease)
+    redis.call('HSET', key, me, row)
+  end
+  redis.call('PEXPIRE', key, 120000)
+end
+if want > places then short = 1 end
+return {places, short}
+"""
+
+TELL = """
+-- KEYS: one bucket, a channel. ARGV: milliseconds to block, calls and tokens per minute as told
+-- (0: not told), the news. Remembers, and lets everybody know.
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + clock[2] / 1000
+if tonumber(ARGV[1]) > 0 then
+  local till = tonumber(redis.call('HGET', KEYS[1], 'until') or '0')
+  redis.call('HSET', KEYS[1], 'until', math.max(till, now + ARGV[1]))
+end
+if tonumber(ARGV[2]) > 0 then redis.call('HSET', KEYS[1], 'lc', ARGV[2]) end
+if tonumber(ARGV[3]) > 0 then redis.call('HSET', KEYS[1], 'lt', ARGV[3]) end
+redis.call('PEXPIRE', KEYS[1], 600000)
+redis.call('PUBLISH', KEYS[2], ARGV[4])
+return {0}
+"""
+
+SHUT = """
+-- KEYS: one account, a channel. ARGV: milliseconds, why, the news.
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[1])
+redis.call('PUBLISH', KEYS[2], ARGV[3])
+return {0}
+"""
+
+LOOK = """
+-- KEYS: one bucket, one account. Gives {milliseconds blocked, calls and tokens per minute as told,
+-- milliseconds the account is shut, why}.
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + clock[2] / 1000
+local h = redis.call('HMGET', KEYS[1], 'until', 'lc', 'lt')
+local shut = redis.call('PTTL', KEYS[2])
+local why = redis.call('GET', KEYS[2])
+local blocked = math.max(tonumber(h[1] or '0') - now, 0)
+return {math.ceil(blocked), h[2] or '0', h[3] or '0', math.max(shut, 0), why or ''}
+"""
+
+BEAT = """
+-- KEYS: the processes. ARGV: process, milliseconds. Gives {how many there are}.
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], 60000)
+return {redis.call('ZCARD', KEYS[1])}
+"""
+
+LEASE = """
+-- KEYS: what was spent. ARGV: the budget, the least and the most that is wanted (billionths),
+-- seconds until it is forgotten. Gives {granted, spent before}; granted -1: it does not suffice.
+local spent = tonumber(redis.call('GET', KEYS[1]) or '0')
+local budget, least, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local give = math.min(most, budget - spent)
+if give < least then return {-1, spent} end
+redis.call('INCRBY', KEYS[1], string.format('%.0f', give))
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+return {give, spent}
+"""
+
+KEEP = """
+-- KEYS: the answer, an index. ARGV: the answer, milliseconds, its size, bytes in all.
+-- Keeps it, and forgets those that run out the soonest until all fit.
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local sum = KEYS[2] .. ':bytes'
+local function forget(member)
+  redis.call('ZREM', KEYS[2], member)
+  redis.call('DECRBY', sum, string.match(member, ' (%d+)$'))
+end
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 1000)) do
+  forget(member)
+end
+if redis.call('EXISTS', KEYS[1]) == 1 then return {0} end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('ZADD', KEYS[2], now + ARGV[2], KEYS[1] .. ' ' .. ARGV[3])
+local all = redis.call('INCRBY', sum, ARGV[3])
+while all > tonumber(ARGV[4]) do
+  local oldest = redis.call('ZRANGE', KEYS[2], 0, 0)[1]
+  if not oldest then break end
+  redis.call('DEL', string.match(oldest, '^(.*) %d+$'))
+  forget(oldest)
+  all = tonumber(redis.call('GET', sum))
+end
+return {1}
+"""

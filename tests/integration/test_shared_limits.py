@@ -1,0 +1,392 @@
+"""The limits that all processes keep together, against a real Valkey.
+
+Several hubs in one process stand for several processes; where one is killed, it is a real one.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, suppress
+from datetime import timedelta
+from inspect import isawaitable
+from uuid import uuid4
+
+import pytest
+import yaml
+from redis.asyncio import Redis
+
+from gateway.config import Endpoint, parse
+from gateway.errors import NoTurn, Outcome, QuotaExhausted
+from gateway.http.told import Meter, Told
+from gateway.limits import Callers, Gate
+from gateway.shared.gate import SharedGate
+from gateway.shared.gates import SharedGates
+from gateway.shared.hub import Hub
+from stack.valkey import EmbeddedValkey
+from tests.support.services import running_valkey, valkey
+
+__all__ = ["valkey"]
+
+Hubs = Callable[[], "asyncio.Future[Hub]"]
+
+
+def endpoint(name: str = "a", *, model: str = "m", **more: object) -> Endpoint:
+    entry = {
+        "name": name,
+        "endpoint_type": "llm/v1/chat",
+        "model": {"provider": "openai", "name": model, "config": {"openai_api_key": "sk-secret-1"}},
+        **more,
+    }
+    return parse(yaml.safe_dump({"endpoints": [entry]}), {}).endpoints[name]
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"t-{uuid4().hex[:8]}:"
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as entered:
+        yield entered
+
+
+@pytest.fixture
+def opened(valkey: EmbeddedValkey, prefix: str, stack: AsyncExitStack):
+    async def open_one() -> Hub:
+        return await stack.enter_async_context(Hub(valkey.broker_url, prefix=prefix))
+
+    return open_one
+
+
+async def gates(opened, asked: Endpoint, n: int = 2, **more) -> list[Gate]:
+    options = {"job": True} | more
+    return [SharedGates(await opened(), **options).of(asked) for _ in range(n)]
+
+
+async def passed(gate: Gate, tokens: int = 0) -> None:
+    if (waiting := gate.enter(tokens)) is not None:
+        await waiting
+
+
+async def stream(gate: Gate, until: float, tokens: int = 0, spent: int | None = None) -> int:
+    """Calls that one lane gets through in a time."""
+    made = 0
+    while time.monotonic() < until:
+        try:
+            async with asyncio.timeout(until - time.monotonic()):
+                await passed(gate, tokens)
+        except TimeoutError:
+            break
+        made += 1
+        await asyncio.sleep(0)
+        gate.leave(tokens, spent, Outcome.OK)
+    return made
+
+
+async def test_all_processes_together_keep_to_the_calls_per_minute(opened):
+    several = await gates(opened, endpoint(limits={"rpm": 1200}), 3)
+    until = time.monotonic() + 2
+    made = await asyncio.gather(*(stream(gate, until) for gate in several for _ in range(5)))
+    assert 30 <= sum(made) <= 45  # 20 a second for 2 s, and what the bucket held
+
+
+async def test_endpoints_of_one_account_share_its_limit(opened):
+    one = endpoint("a", model="x", account={"rpm": 1200})
+    other = endpoint("b", model="y", account={"rpm": 1200})
+    apart = endpoint("c", account={"name": "else", "rpm": 1200})
+    several = [(await gates(opened, asked, 1))[0] for asked in (one, other, apart)]
+    until = time.monotonic() + 1
+    made = await asyncio.gather(*(stream(gate, until) for gate in several))
+    assert made[0] + made[1] <= 26
+    assert made[2] >= 12
+
+
+async def test_no_key_stands_in_the_store(opened, valkey, prefix):
+    for gate in await gates(opened, endpoint(limits={"rpm": 600, "concurrency": 3})):
+        await passed(gate)
+    redis = Redis.from_url(valkey.url)
+    names = [name.decode() async for name in redis.scan_iter(f"{prefix}*")]
+    await redis.aclose()
+    assert len(names) >= 3
+    assert not any("secret" in name or "sk-" in name for name in names)
+
+
+async def test_tokens_are_one_budget_and_what_was_really_used_counts(opened):
+    several = await gates(opened, endpoint(limits={"tpm": 60_000}), 2)  # 1000 a second
+    until = time.monotonic() + 2
+    made = await asyncio.gather(
+        *(stream(gate, until, tokens=50, spent=100) for gate in several for _ in range(4))
+    )
+    assert 10 <= sum(made) <= 30  # Not the 40 that the estimates would have let through.
+
+
+async def test_places_are_never_more_than_there_are(opened):
+    several = await gates(opened, endpoint(limits={"concurrency": 5}), 3)
+    running = most = finished = 0
+
+    async def call(gate: Gate) -> None:
+        nonlocal running, most, finished
+        await passed(gate)
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        finished += 1
+        gate.leave(0, None, Outcome.OK)
+
+    await asyncio.gather(*(call(gate) for gate in several for _ in range(40)))
+    assert finished == 120
+    assert 4 <= most <= 5
+
+
+async def test_a_process_gets_the_places_that_another_no_longer_needs(opened):
+    first, second = await gates(opened, endpoint(limits={"concurrency": 4}), 2)
+    for _ in range(4):
+        await passed(first)
+    waiting = asyncio.ensure_future(passed(second))
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    first.leave(0, None, Outcome.OK)
+    async with asyncio.timeout(10):
+        await waiting
+
+
+async def test_a_question_goes_before_the_calls_of_jobs(opened):
+    asked = endpoint(limits={"rpm": 600})
+    job = SharedGates(await opened(), job=True).of(asked)
+    chat = SharedGates(await opened(), job=False).of(asked)
+    until = time.monotonic() + 3
+    lanes = [asyncio.create_task(stream(job, until)) for _ in range(50)]
+    await asyncio.sleep(0.5)
+    for _ in range(8):
+        before = time.monotonic()
+        await passed(chat)
+        waited = time.monotonic() - before
+        chat.leave(0, None, Outcome.OK)
+        assert waited < 1.0  # The line before it is five seconds long.
+        await asyncio.sleep(0.2)
+    assert sum(await asyncio.gather(*lanes)) > 10  # And jobs got the rest.
+
+
+async def test_a_place_is_left_to_questions_where_jobs_hold_all(opened):
+    asked = endpoint(limits={"concurrency": 4})
+    job = SharedGates(await opened(), job=True).of(asked)
+    chat = SharedGates(await opened(), job=False).of(asked)
+    ended: list[str] = []
+
+    async def lane() -> None:
+        await passed(job)
+        await asyncio.sleep(0.1)
+        ended.append("job")
+        job.leave(0, None, Outcome.OK)
+
+    lanes = [asyncio.create_task(lane()) for _ in range(200)]
+    await asyncio.sleep(0.2)
+    await passed(chat)
+    assert len(ended) < 60  # 200 calls stood before it.
+    chat.leave(0, None, Outcome.OK)
+    for task in lanes:
+        task.cancel()
+    await asyncio.gather(*lanes, return_exceptions=True)
+
+
+async def test_patience_asked_for_by_the_provider_holds_all_processes(opened):
+    first, second = await gates(opened, endpoint(), 2)
+    for gate in (first, second):
+        await passed(gate)
+        gate.leave(0, None, Outcome.OK)
+    await first.block(timedelta(seconds=0.6))
+    await asyncio.sleep(0.1)
+    late = (await gates(opened, endpoint(), 1))[0]
+    before = time.monotonic()
+    await asyncio.gather(passed(second), passed(late))
+    assert time.monotonic() - before > 0.3
+
+
+async def test_whoever_may_not_wait_so_long_hears_so_at_once(opened):
+    first, second = await gates(opened, endpoint(), 2, job=False, patience=1.0)
+    await passed(first)
+    await first.block(timedelta(seconds=30))
+    with pytest.raises(NoTurn) as caught:
+        await passed(first)
+    assert caught.value.retry_after is not None
+    assert 25 < caught.value.retry_after.total_seconds() <= 30
+    async with asyncio.timeout(5):
+        with pytest.raises(NoTurn):
+            await passed(second)
+
+
+async def test_a_pace_that_one_process_is_told_is_the_pace_of_all(opened):
+    first, second = await gates(opened, endpoint(), 2)
+    await passed(first)
+    await passed(second)
+    first.heard(Told(Meter(per_minute=600, remaining=500, reset=10), Meter(per_minute=9000)))
+    await asyncio.sleep(0.2)
+    third = (await gates(opened, endpoint(), 1))[0]
+    await passed(third)
+    for gate in (first, second, third):
+        assert isinstance(gate, SharedGate)
+        assert (gate._calls, gate._tokens) == (600, 9000)
+        assert gate.counts
+
+
+async def test_an_account_without_quota_is_left_alone_by_everybody(opened):
+    first = (await gates(opened, endpoint("a"), 1))[0]
+    second = (await gates(opened, endpoint("b", model="other"), 1))[0]
+    await passed(first)
+    await passed(second)
+    first.shut(QuotaExhausted("you have no money", status=429))
+    await asyncio.sleep(0.2)
+    late = (await gates(opened, endpoint("c", model="third"), 1))[0]
+    for gate in (first, second, late):
+        with pytest.raises(QuotaExhausted, match="you have no money"):
+            await passed(gate)
+        assert "no money" in (gate.closed or "")
+
+
+async def test_an_endpoint_without_limits_costs_no_word_to_the_store(opened):
+    hub = await opened()
+    gate = SharedGates(hub, job=True).of(endpoint())
+    await passed(gate)
+    gate.leave(0, None, Outcome.OK)
+    asked = hub.requests
+    for _ in range(500):
+        assert gate.enter(10) is None
+        gate.leave(10, 10, Outcome.OK)
+    assert hub.requests - asked <= 1  # A heart beats meanwhile.
+
+
+async def test_callers_have_one_share_at_all_processes(opened):
+    asked = endpoint(limits={"per_key": {"rpm": 60}})
+    assert asked.limits.per_key is not None
+    several = [
+        SharedGates(await opened(), job=False).of_callers(asked, asked.limits.per_key)
+        for _ in range(3)
+    ]
+    let_in = 0
+    for callers in several * 3:
+        with suppress(NoTurn):
+            (await entered(callers, "key-1")).leave(0, None, None)
+            let_in += 1
+    assert 1 <= let_in <= 4
+    with pytest.raises(NoTurn) as caught:
+        await entered(several[0], "key-1")
+    assert caught.value.retry_after is not None
+    await entered(several[0], "key-2")
+
+
+async def entered(callers: Callers, caller: str) -> Gate:
+    entering = callers.enter(caller, 0)
+    return await entering if isawaitable(entering) else entering
+
+
+HOLDER = """
+import asyncio, sys
+import yaml
+from gateway.config import parse
+from gateway.shared.gates import SharedGates
+from gateway.shared.hub import Hub
+
+async def main(url, prefix, text):
+    async with Hub(url, prefix=prefix) as hub:
+        gate = SharedGates(hub, job=True).of(parse(text, {}).endpoints["a"])
+        for _ in range(3):
+            waiting = gate.enter(0)
+            if waiting is not None:
+                await waiting
+        print("held", flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_the_places_of_a_killed_process_come_back(opened, valkey, prefix):
+    entry = {
+        "name": "a", "endpoint_type": "llm/v1/chat", "limits": {"concurrency": 3},
+        "model": {"provider": "echo", "name": "m"},
+    }  # fmt: skip
+    text = yaml.safe_dump({"endpoints": [entry]})
+    holder = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        HOLDER,
+        valkey.broker_url,
+        prefix,
+        text,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert holder.stdout is not None
+    assert await holder.stdout.readline() == b"held\n"
+    gate = SharedGates(await opened(), job=True).of(parse(text, {}).endpoints["a"])
+    waiting = asyncio.ensure_future(passed(gate))
+    await asyncio.sleep(6.5)  # Longer than a lease: it is renewed as long as the holder lives.
+    assert not waiting.done()
+    os.kill(holder.pid, signal.SIGKILL)
+    await holder.wait()
+    async with asyncio.timeout(30):
+        await waiting
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[EmbeddedValkey]:
+    with running_valkey() as service:
+        yield service
+
+
+async def test_without_the_store_each_keeps_to_a_part_and_comes_back(own_valkey):
+    asked = endpoint(limits={"rpm": 6000, "concurrency": 100})
+    async with Hub(own_valkey.broker_url) as one, Hub(own_valkey.broker_url) as other:
+        several = [SharedGates(hub, job=True).of(asked) for hub in (one, other)]
+        for gate in several:
+            await passed(gate)
+            gate.leave(0, None, Outcome.OK)
+        own_valkey.kill()
+        until = time.monotonic() + 2
+        made = await asyncio.gather(*(stream(gate, until) for gate in several for _ in range(4)))
+        assert one.away or other.away
+        assert 20 <= sum(made) <= 150  # A quarter of 100 a second each, and what was in hand.
+        own_valkey.start()
+        async with asyncio.timeout(30):
+            while one.away or other.away:  # noqa: ASYNC110 - nobody tells us when it is back
+                await asyncio.sleep(0.05)
+        until = time.monotonic() + 2
+        made = await asyncio.gather(*(stream(gate, until) for gate in several for _ in range(4)))
+        assert 120 <= sum(made) <= 250
+
+
+async def test_without_the_store_from_the_beginning_calls_go(tmp_path):
+    async with Hub(f"unix://{tmp_path}/nobody.sock") as hub:
+        gate = SharedGates(hub, job=False).of(endpoint(limits={"rpm": 60_000, "concurrency": 8}))
+        async with asyncio.timeout(10):
+            for _ in range(20):
+                await passed(gate)
+                gate.leave(0, None, Outcome.OK)
+
+
+async def test_a_flushed_store_is_filled_again(opened, valkey):
+    several = await gates(opened, endpoint(limits={"rpm": 60_000, "concurrency": 4}), 2)
+    redis = Redis.from_url(valkey.url)
+    running = most = 0
+
+    async def call(gate: Gate) -> None:
+        nonlocal running, most
+        await passed(gate)
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.05)
+        running -= 1
+        gate.leave(0, None, Outcome.OK)
+
+    calls = [asyncio.create_task(call(gate)) for gate in several for _ in range(60)]
+    await asyncio.sleep(0.3)
+    await redis.flushall()
+    await redis.script_flush()
+    await redis.aclose()
+    async with asyncio.timeout(60):
+        await asyncio.gather(*calls)
+    assert most <= 8  # For a moment both may hold all.
