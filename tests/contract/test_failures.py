@@ -12,10 +12,12 @@ from typing_extensions import override
 
 from gateway.errors import (
     AccessDenied,
+    ContentRefused,
     GatewayError,
     InvalidRequest,
     MalformedAnswer,
     PermanentError,
+    QuotaExhausted,
     RateLimited,
     RetryableError,
     TimedOut,
@@ -26,7 +28,7 @@ from gateway.providers import bind
 from tests.support.gateway_wire import ScriptedTransport
 from tests.support.vendors import every
 from tests.support.vendors.canon import FIRST
-from tests.support.vendors.contract import Failure, Kind, Vendor, as_reply
+from tests.support.vendors.contract import Failure, Kind, Vendor, as_reply, openai_error
 from tests.support.vendors.reading import asked, opened
 
 VENDORS = every()
@@ -36,6 +38,7 @@ WIRES = [vendor for vendor in VENDORS if vendor.thorough]
 FAILURES: dict[str, tuple[int, type[GatewayError]]] = {
     "invalid": (400, InvalidRequest),
     "wrong_key": (401, AccessDenied),
+    "unpaid": (402, QuotaExhausted),
     "forbidden": (403, AccessDenied),
     "not_found": (404, InvalidRequest),
     "request_timeout": (408, TimedOut),
@@ -49,6 +52,15 @@ FAILURES: dict[str, tuple[int, type[GatewayError]]] = {
     "overloaded": (529, RateLimited),
 }
 """Case -> status and meaning, the same for every vendor unless its row says otherwise."""
+
+CODES: dict[str, tuple[int, type[GatewayError]]] = {
+    "insufficient_quota": (429, QuotaExhausted),
+    "billing_hard_limit_reached": (400, QuotaExhausted),
+    "content_filter": (400, ContentRefused),
+    "content_policy_violation": (400, ContentRefused),
+    "context_length_exceeded": (400, InvalidRequest),
+}
+"""OpenAI's codes, whose meaning is not the status's; its followers have them too."""
 
 MALFORMED = (
     b"",
@@ -115,6 +127,27 @@ async def test_a_status_has_its_one_meaning(vendor: Vendor, case: str):
         assert "だめです" in error.message
         assert error.retry_after is not None
         assert error.retry_after.total_seconds() == 7
+
+
+OPENAIS = [vendor for vendor in VENDORS if vendor.error is openai_error]
+
+
+@pytest.mark.parametrize(("vendor", "code"), by_vendor(CODES, OPENAIS))
+async def test_a_code_of_openais_says_more_than_the_status(vendor: Vendor, code: str):
+    status, kind = CODES[code]
+    body = {"error": {"message": "だめです", "type": "invalid_request_error", "code": code}}
+    for error in await failed(vendor, as_reply(status, body)):
+        assert type(error) is kind, repr(error)
+        assert (error.code, error.status) == (code, status)
+
+
+@pytest.mark.parametrize("vendor", VENDORS, ids=lambda v: v.name)
+async def test_what_fails_on_the_way_keeps_its_meaning(vendor: Vendor):
+    """No connection in time, nobody there, cut off: no adaptor calls it something else."""
+    for kind in (TimedOut, Unavailable, MalformedAnswer):
+        for error in await failed(vendor, kind("no connection within 2 s")):
+            assert type(error) is kind
+            assert isinstance(error, RetryableError)
 
 
 @pytest.mark.parametrize(("vendor", "failure"), own())
