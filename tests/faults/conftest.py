@@ -1,4 +1,4 @@
-"""Faults are made on services that belong to one test alone."""
+"""Faults are made on services of their own; one arena serves all who mend what they break."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +9,7 @@ from hikaku.storage.connection import Sessions, open_engine, open_sessions
 from migrations.__main__ import upgrade
 from stack.postgres import EmbeddedPostgres
 from stack.valkey import EmbeddedValkey
+from tests.support.arena import Arena, arena
 from tests.support.database import sqlalchemy_url
 from tests.support.services import running_postgres, running_valkey, short_directory
 
@@ -37,3 +38,19 @@ def own_sessions(own_postgres: EmbeddedPostgres) -> Iterator[Sessions]:
 def folder() -> Iterator[Path]:
     with short_directory() as directory:
         yield directory
+
+
+@pytest.fixture(scope="session")
+def shared_arena() -> Iterator[Arena]:
+    with arena() as made:
+        yield made
+
+
+@pytest.fixture
+def place(shared_arena: Arena) -> Arena:
+    """Services that are well, a scheduler, a provider in good mood, and no worker but healthy ones.
+
+    Whatever the test before left behind is ended first.
+    """
+    shared_arena.recover()
+    return shared_arena

@@ -4,7 +4,6 @@ Every worker process has a name of its own (`worker-0.2`: the second to bear it)
 provider sees as its bearer key. So what was in flight when one died, the provider's log says.
 """
 
-import json
 import os
 import re
 import signal
@@ -12,14 +11,14 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx2
 import yaml
 from sqlalchemy.exc import DBAPIError
 
@@ -35,7 +34,18 @@ from migrations.__main__ import upgrade
 from stack.postgres import EmbeddedPostgres
 from stack.valkey import EmbeddedValkey
 from tests.support.database import sqlalchemy_url
-from tests.support.history import Diary, Fault, Figures, Harm, check, figures
+from tests.support.history import (
+    Diary,
+    Fault,
+    Figures,
+    Harm,
+    History,
+    Violation,
+    check,
+    figures,
+    late_calls,
+)
+from tests.support.nursery import Nursery, Process
 from tests.support.records import ProviderLog, read
 from tests.support.services import short_directory
 
@@ -60,7 +70,7 @@ class Member:
     """A process of the product, from its start to its end."""
 
     name: str
-    process: subprocess.Popen[bytes]
+    process: Process
     log: Path
     started_at: float
 
@@ -77,6 +87,7 @@ class Arena:
     directory: Path
     postgres: EmbeddedPostgres
     valkey: EmbeddedValkey
+    nursery: Nursery
     sessions: Sessions
     log: ProviderLog
     provider: str
@@ -84,6 +95,8 @@ class Arena:
     diary: Diary = field(default_factory=lambda: Diary(most=IN_FLIGHT))
     members: list[Member] = field(default_factory=list)
     expected_dead: set[str] = field(default_factory=set)
+    waiting_to_die: list[Member] = field(default_factory=list)
+    """Armed, and not yet at their point."""
     settings: dict[str, str] = field(default_factory=dict)
     """Environment of members started from now on."""
     queue: Queue | None = None
@@ -100,7 +113,7 @@ class Arena:
                     "config": {"api_base": f"http://{self.provider}/v1", "api_key": f"${CALLER}"},
                 },
                 "limits": {"concurrency": IN_FLIGHT},
-                "retry": {"base": 0.05, "cap": 0.5, "max_attempts": 12},
+                "retry": {"base": 0.05, "cap": 0.5, "max_attempts": 40},
                 "timeouts": {"total": 4},
                 "breaker": {"open": 0.3, "max_open": 1},
                 "price": {
@@ -115,11 +128,8 @@ class Arena:
 
     def mood(self, **mood: Any) -> None:
         """Change how the provider behaves."""
-        request = urllib.request.Request(
-            f"http://{self.provider}/mood", data=json.dumps(mood).encode(), method="POST"
-        )
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
-            assert answer.status == 200
+        answer = httpx2.post(f"http://{self.provider}/mood", json=mood, timeout=10)
+        assert answer.is_success
 
     def environment(self, name: str) -> dict[str, str]:
         return os.environ | {
@@ -148,18 +158,27 @@ class Arena:
         name = f"{kind}.{number}"
         more = self.settings | settings | {"HIKAKU_FAILPOINTS": failpoints}
         log = self.directory / f"{name}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*prefix, sys.executable, "-m", *(program or ("workers.main", "batch"))],
-                env=self.environment(name) | more,
+        log.touch()
+        environ = self.environment(name) | more
+        process = self._spawn(program or ("workers.main", "batch"), prefix, environ, log)
+        member = Member(name=name, process=process, log=log, started_at=time.time())
+        self.members.append(member)
+        return member
+
+    def _spawn(
+        self, program: Sequence[str], prefix: Sequence[str], environ: Mapping[str, str], log: Path
+    ) -> Process:
+        if not prefix:
+            return self.nursery.start(program, environ, log)
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                [*prefix, sys.executable, "-m", *program],
+                env=environ,
                 cwd=ROOT,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
-        member = Member(name=name, process=process, log=log, started_at=time.time())
-        self.members.append(member)
-        return member
 
     def workers(self, n: int) -> list[Member]:
         """Have `n` healthy workers."""
@@ -169,6 +188,35 @@ class Arena:
     def scheduler(self, failpoints: str = "") -> Member:
         """Start a scheduler."""
         return self.start("scheduler", "workers.main", "scheduler", failpoints=failpoints)
+
+    def recover(self) -> None:
+        """Be as at the beginning, whatever was done; healthy workers stay."""
+        self.diary.faults.clear()
+        self.waiting_to_die.clear()
+        for member in self.members:
+            if member.name in self.expected_dead and member.process.poll() is None:
+                self._end(member)
+        if not self.postgres._postgres.answers():
+            self.postgres.kill()
+            self.postgres.start()
+        if not self.valkey._valkey.answers():
+            self.valkey.kill()
+            self.valkey.start()
+        self.mood()
+        if not any(member.name.startswith("scheduler.") for member in self.living()):
+            self.scheduler()
+
+    def no_workers(self) -> None:
+        """End all workers, so that only those of the test work."""
+        for member in self.living():
+            if member.name.startswith("worker."):
+                self._end(member)
+
+    def _end(self, member: Member) -> None:
+        self.expected_dead.add(member.name)
+        with suppress(ProcessLookupError):
+            os.killpg(member.process.pid, signal.SIGKILL)
+        member.process.wait(30)
 
     def living(self) -> list[Member]:
         return [
@@ -185,9 +233,14 @@ class Arena:
         member.process.wait(30)
         return fault
 
-    def freeze(self, member: Member) -> Fault:
+    def shut_out(self, member: Member, *, safe_until: float | None = None) -> Fault:
+        """Note that nobody can read a worker's spool from now on."""
+        now = time.time()
+        return self.diary.note(Harm.SHUT_OUT, member.name, now, safe_until=safe_until)
+
+    def freeze(self, member: Member, *, safe_until: float | None = None) -> Fault:
         """SIGSTOP; `thaw` ends it."""
-        fault = self.diary.note(Harm.SHUT_OUT, member.name, time.time())
+        fault = self.shut_out(member, safe_until=safe_until)
         member.process.send_signal(signal.SIGSTOP)
         return fault
 
@@ -205,15 +258,32 @@ class Arena:
         program = () if kind == "worker" else ("workers.main", kind)
         member = self.start(kind, *program, failpoints=f"{point}:kill@{passage}")
         self.expected_dead.add(member.name)
+        self.waiting_to_die.append(member)
         return member
+
+    def bury(self) -> int:
+        """Note the deaths of armed members; gives how many are still alive."""
+        for member in list(self.waiting_to_die):
+            if member.process.poll() is not None and (sprung := member.sprung()) is not None:
+                self.waiting_to_die.remove(member)
+                self.diary.note(Harm.KILLED, member.name, sprung[1])
+        return len(self.waiting_to_die)
+
+    def disarm(self) -> None:
+        """End the armed members that have not reached their point."""
+        self.bury()
+        for member in self.waiting_to_die:
+            self.kill(member)
+        self.waiting_to_die.clear()
 
     def await_death(self, member: Member, point: Point) -> Fault:
         """Wait until an armed member has died where it was to."""
         self.wait(lambda: member.process.poll() is not None, f"{member.name} to die at {point}")
         sprung = member.sprung()
-        assert member.process.returncode == -signal.SIGKILL, self.logs()
+        assert member.process.poll() == -signal.SIGKILL, self.logs()
         assert sprung is not None, self.logs()
         assert sprung[0] is point
+        self.waiting_to_die.remove(member)
         return self.diary.note(Harm.KILLED, member.name, sprung[1])
 
     @property
@@ -223,7 +293,6 @@ class Arena:
 
     def submit(self, cells: int, **spec: Any) -> str:
         """Submit a job of so many cells; no two jobs share a prompt."""
-        self.diary.faults.clear()
         job = JobSpec.model_validate(fault_job(cells) | spec)
         with self.sessions.begin() as session:
             submitted = submit(session, job, self.known)
@@ -248,6 +317,11 @@ class Arena:
         target = self.log.count() + more
         self.wait(lambda: self.log.count() >= target, f"{more} more calls")
 
+    def wait_asking(self, member: Member) -> None:
+        """Wait until a worker has asked the provider something."""
+        name = f'"caller":"{member.name}"'.encode()
+        self.wait(lambda: name in self.log.path.read_bytes(), f"a call of {member.name}")
+
     def wait_final(self, job_id: str) -> JobState:
         self.wait(lambda: self.state(job_id).is_final, "the job's end")
         return self.state(job_id)
@@ -271,15 +345,19 @@ class Arena:
 
     def verify(self, job_id: str) -> Figures:
         """Hold the three records against each other; a zombie's lines may need a moment."""
+        history, violations = self.examine(job_id)
+        found = "\n".join(map(str, violations))
+        assert not violations, f"{found}\n{figures(history)}\n{self.logs()}"
+        return figures(history)
+
+    def examine(self, job_id: str) -> tuple[History, list[Violation]]:
+        """Read the records until nothing is wrong with them, or for 20 s."""
         until = time.monotonic() + 20
         while True:
             history = read(self.sessions, job_id, self.log, self.diary.faults)
             violations = check(history)
-            if not violations:
-                return figures(history)
-            if time.monotonic() > until:
-                found = "\n".join(map(str, violations))
-                raise AssertionError(f"{found}\n{figures(history)}\n{self.logs()}")
+            if not violations or time.monotonic() > until:
+                return history, violations
             time.sleep(0.2)
 
     def finish(self, job_id: str) -> Figures:
@@ -288,6 +366,20 @@ class Arena:
         found = self.verify(job_id)
         assert state is JobState.COMPLETED, self.logs()
         return found
+
+    def verify_cancelled(self, job_id: str, cancelled_at: float) -> None:
+        """No call may have started long after a cancellation; a busy machine is given time."""
+        history = read(self.sessions, job_id, self.log, self.diary.faults)
+        assert not check(history)
+        assert not late_calls(history.calls, cancelled_at, grace=5.0)
+        assert len(history.calls) < len(history.planned), "the job was over before"
+
+    def said(self, words: str) -> bool:
+        """Whether a living member wrote this to its log."""
+        return any(
+            words in member.log.read_text(encoding="utf-8", errors="replace")
+            for member in self.living()
+        )
 
     def logs(self) -> str:
         tails = []
@@ -299,10 +391,7 @@ class Arena:
 
     def stop(self) -> None:
         for member in self.members:
-            with suppress(ProcessLookupError):
-                os.killpg(member.process.pid, signal.SIGKILL)
-        for member in self.members:
-            member.process.wait(30)
+            self._end(member)
 
 
 def fault_job(cells: int) -> dict[str, Any]:
@@ -340,6 +429,8 @@ def arena(host: str = "127.0.0.1", **settings: str) -> Iterator[Arena]:
     """Services and a provider; members are started by whoever needs them."""
     with ExitStack() as stack:
         directory = stack.enter_context(short_directory())
+        nursery = Nursery()
+        stack.callback(nursery.close)
         postgres, valkey = EmbeddedPostgres(directory / "pg"), EmbeddedValkey(directory / "valkey")
         postgres.start()
         stack.callback(postgres.stop)
@@ -355,6 +446,7 @@ def arena(host: str = "127.0.0.1", **settings: str) -> Iterator[Arena]:
             directory=directory,
             postgres=postgres,
             valkey=valkey,
+            nursery=nursery,
             sessions=open_sessions(engine),
             log=ProviderLog(log),
             provider=f"{host}:{port}",

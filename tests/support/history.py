@@ -99,6 +99,8 @@ class Fault:
     at: float
     most: int
     """Calls that it may have in flight at once, by its configuration."""
+    safe_until: float | None = None
+    """What was answered before this moment was safe; None reckons it from `at`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -382,10 +384,12 @@ def _in_flight(fault: Fault, calls: Iterable[Call]) -> int:
 
 def _suspects(fault: Fault, calls: Iterable[Call]) -> Iterator[Call]:
     """Calls whose answer the worker had not brought to safety when the fault came."""
-    patience = READING if fault.harm is Harm.KILLED else STORING
+    safe_until = fault.safe_until
+    if safe_until is None:
+        safe_until = fault.at - (READING if fault.harm is Harm.KILLED else STORING)
     for call in calls:
         if call.caller == fault.caller and (
-            call.answered_at is None or call.answered_at > fault.at - patience
+            call.answered_at is None or call.answered_at > safe_until
         ):
             yield call
 
@@ -397,7 +401,7 @@ class Diary:
     most: int
     faults: list[Fault] = field(default_factory=list)
 
-    def note(self, harm: Harm, caller: str, at: float) -> Fault:
-        fault = Fault(harm=harm, caller=caller, at=at, most=self.most)
+    def note(self, harm: Harm, caller: str, at: float, *, safe_until: float | None = None) -> Fault:
+        fault = Fault(harm=harm, caller=caller, at=at, most=self.most, safe_until=safe_until)
         self.faults.append(fault)
         return fault

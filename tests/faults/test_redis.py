@@ -1,0 +1,46 @@
+"""Redis is emptied, killed or silent: hints are lost, work is not, and nothing is bought again."""
+
+import shutil
+
+import pytest
+import redis
+
+from stack.valkey import Valkey
+from tests.support.relay import relay
+
+CELLS = 500
+
+
+def test_a_broker_that_is_flushed_and_killed_and_comes_back_empty_loses_nothing(place):
+    place.workers(2)
+    job = place.submit(CELLS)
+    place.wait_done(job, CELLS // 5)
+    redis.Redis.from_url(place.valkey.url).flushall()
+    place.wait_done(job, CELLS // 2)
+    place.valkey.kill()
+    shutil.rmtree(place.directory / "valkey" / "appendonlydir")
+    late = place.submit(20)  # its hints go nowhere
+    place.valkey.start()
+    assert place.finish(job).calls == CELLS
+    assert place.finish(late).calls == 20
+
+
+@pytest.fixture
+def silent(place):
+    """A port to Valkey that can go silent."""
+    with relay(Valkey(place.directory / "valkey").socket) as made:
+        yield made
+    place.no_workers()
+
+
+def test_a_broker_that_goes_silent_loses_nothing(place, silent):
+    place.no_workers()
+    for _ in range(2):
+        place.start("worker", HIKAKU_REDIS_URL=f"redis://127.0.0.1:{silent.port}/0")
+    job = place.submit(CELLS)
+    place.wait_done(job, CELLS // 5)
+    silent.go_silent()
+    assert place.finish(job).calls == CELLS, "a worker goes on by what Postgres says"
+    late = place.submit(20)
+    silent.heal()
+    assert place.finish(late).calls == 20

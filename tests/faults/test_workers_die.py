@@ -1,0 +1,61 @@
+"""A worker process dies at every place it can die at, and nothing is lost, doubled or hidden.
+
+Each job is begun by workers that are each armed with another point; when all have died where
+they were to, a healthy one finishes it. What is verified: `tests.support.history`.
+"""
+
+import pytest
+
+from hikaku.failpoints import Point
+
+CELLS = 400
+
+CLAIMING = {Point.IN_CLAIM: 2, Point.AFTER_CLAIM: 2, Point.IN_HEARTBEAT: 4, Point.BEFORE_CALL: 40}
+"""Each point with the passage at which its worker dies."""
+RECORDING = {
+    Point.AFTER_CALL_BEFORE_SPOOL: 20,
+    Point.IN_COPY: 3,
+    Point.AFTER_COPY_BEFORE_COMMIT: 2,
+    Point.AFTER_COMMIT_BEFORE_FORGET: 2,
+}
+COMPLETING = {Point.BEFORE_COMPLETE: 2, Point.IN_COMPLETE: 2, Point.AFTER_COMPLETE: 2}
+
+
+@pytest.mark.parametrize(
+    "points", [CLAIMING, RECORDING, COMPLETING], ids=["claiming", "recording", "completing"]
+)
+def test_workers_that_die_at_their_work_lose_nothing(place, points):
+    place.no_workers()
+    job = place.submit(CELLS)
+    armed = {point: place.armed(point, passage) for point, passage in points.items()}
+    for point, worker in armed.items():
+        place.await_death(worker, point)
+    assert place.done(job) < CELLS, "the job ended before all had died"
+    place.workers(1)
+    place.finish(job)
+
+
+def test_workers_that_die_over_a_dead_ones_spool_lose_nothing(place):
+    place.no_workers()
+    job = place.submit(CELLS)
+    first = place.armed(Point.AFTER_SPOOL_BEFORE_COPY, 30)
+    place.await_death(first, Point.AFTER_SPOOL_BEFORE_COPY)
+    for point in (Point.ADOPT_AFTER_LOCK, Point.ADOPT_BEFORE_REMOVE):
+        place.await_death(place.armed(point), point)
+    place.workers(1)
+    place.finish(job)
+
+
+def test_workers_that_die_while_they_are_asked_to_stop_lose_nothing(place):
+    place.no_workers()
+    place.mood(seconds=0.5)
+    job = place.submit(CELLS)
+    points = (Point.IN_DRAIN, Point.IN_HAND_BACK)
+    armed = {point: place.armed(point) for point in points}
+    for worker in armed.values():
+        place.wait_asking(worker)
+    for point, worker in armed.items():
+        worker.process.terminate()
+        place.await_death(worker, point)
+    place.workers(1)
+    place.finish(job)

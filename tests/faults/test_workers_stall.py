@@ -1,0 +1,64 @@
+"""A worker freezes, is asked to stop, or meets a slow database: no work is lost or bought again."""
+
+import time
+
+import psycopg
+from sqlalchemy import func, select
+
+from hikaku.jobs import JobState
+from hikaku.storage import control
+from hikaku.storage.tables import Shard
+from tests.support.arena import LEASE
+
+CELLS = 500
+
+
+def claims(place, job):
+    """The most often that one shard of a job was claimed."""
+    with place.sessions() as session:
+        return session.scalar(select(func.max(Shard.epoch)).where(Shard.job_id == job))
+
+
+def test_a_frozen_worker_that_wakes_after_its_lease_changes_nothing(place):
+    frozen, _ = place.workers(2)
+    job = place.submit(CELLS)
+    place.wait_done(job, CELLS // 5)
+    place.freeze(frozen)
+    place.wait(lambda: claims(place, job) > 1, "its shards to be claimed by another")
+    place.thaw(frozen)
+    place.finish(job)
+
+
+def test_a_worker_that_is_asked_to_stop_finishes_its_calls_and_buys_none_again(place):
+    place.mood(seconds=3.0, spread=0.1)
+    leaving, staying = place.workers(2)
+    job = place.submit(120)
+    place.wait_calls(20)
+    place.dismiss(leaving)
+    place.mood(seconds=0.05)
+    found = place.finish(job)
+    assert found.calls == 120
+    assert staying.process.poll() is None
+
+
+def test_a_slow_database_costs_no_lease(place):
+    place.workers(2)
+    job = place.submit(CELLS)
+    place.wait_done(job, CELLS // 5)
+    with psycopg.connect(place.postgres.url_of("hikaku")) as connection:
+        connection.execute("lock table cell_result in access exclusive mode")
+        time.sleep(2 * LEASE)
+    found = place.finish(job)
+    assert found.calls == CELLS
+    assert claims(place, job) == 1
+
+
+def test_no_call_starts_after_a_cancellation_has_reached_the_workers(place):
+    place.workers(2)
+    job = place.submit(2_000)
+    place.wait_done(job, 100)
+    with place.sessions.begin() as session:
+        control.cancel(session, job)
+    cancelled_at = time.time()
+    assert place.wait_final(job) is JobState.CANCELLED
+    place.verify_cancelled(job, cancelled_at)
