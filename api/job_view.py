@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from api.pace import pace
 from api.wire import BASE, JOB_EXAMPLE, Out
 from hikaku.jobs import FAILED_OUTCOMES, JobState, Outcome
-from hikaku.specs import Reuse, SnapshotDataset, SnapshotEndpoint, SnapshotPrompt
+from hikaku.specs import Growth, Reuse, SnapshotDataset, SnapshotEndpoint, SnapshotPrompt
 from hikaku.storage import jobs, tracking
 from hikaku.storage.jobs import EndpointProgress, Progress
 from hikaku.storage.tables import Job, Tracking
@@ -78,6 +78,7 @@ class JobLinks(Out):
     self: str
     cells: str
     events: str
+    history: str
     export: str
     comparison: str
 
@@ -87,6 +88,7 @@ class JobOut(Out):
 
     id: str = Field(examples=[JOB_EXAMPLE])
     name: str = Field(examples=["colors"])
+    project: str = Field(examples=["default"])
     state: JobState
     created_at: datetime
     started_at: datetime | None
@@ -110,6 +112,9 @@ class JobOut(Out):
     reuse: Reuse
     priority: int
     tags: dict[str, str]
+    extensions: list[Growth] = Field(
+        description="How large the job became by each extension, oldest first."
+    )
     mlflow: JobTracking
     links: JobLinks
 
@@ -153,8 +158,8 @@ def moment(job: Job, progress: Progress, now: datetime) -> Moment:
     speed = pace(
         done=counts.done,
         pending=counts.pending,
-        # A retry starts long after the job did: the mean over both would say nothing.
-        started_at=None if job.round else job.started_at,
+        # A retry or an extension starts long after the job did: the mean would say nothing.
+        started_at=None if job.round or job.snapshot.get("extensions") else job.started_at,
         until=until,
         is_final=is_final,
     )
@@ -174,6 +179,7 @@ def _job_out(job: Job, progress: Progress, tracked: JobTracking, now: datetime) 
     return JobOut(
         id=job.id,
         name=job.name,
+        project=job.project,
         state=at.state,
         created_at=job.created_at,
         started_at=job.started_at,
@@ -207,6 +213,7 @@ def _job_out(job: Job, progress: Progress, tracked: JobTracking, now: datetime) 
         reuse=snapshot.reuse,
         priority=job.priority,
         tags=snapshot.tags,
+        extensions=list(snapshot.extensions),
         mlflow=tracked,
         links=_links(job.id),
     )
@@ -264,6 +271,7 @@ def _links(job_id: str) -> JobLinks:
         self=path,
         cells=f"{path}/cells",
         events=f"{path}/events",
+        history=f"{path}/history",
         export=f"{path}/export",
         comparison=f"{BASE}/comparisons?jobs={job_id}",
     )

@@ -21,6 +21,7 @@ from api.routes import (
     cells,
     chat,
     comparisons,
+    control,
     datasets,
     documentation,
     endpoints,
@@ -28,6 +29,7 @@ from api.routes import (
     export,
     health,
     jobs,
+    projects,
     prompts,
     schedules,
 )
@@ -44,8 +46,8 @@ from hikaku.settings import Settings
 from hikaku.storage.connection import open_engine, open_sessions
 
 _ROUTERS = (
-    health, jobs, cells, events, export, comparisons, datasets, prompts, schedules, chat,
-    endpoints, documentation, openai_files, openai_batches,
+    health, jobs, control, cells, events, export, projects, comparisons, datasets, prompts,
+    schedules, chat, endpoints, documentation, openai_files, openai_batches,
 )  # fmt: skip
 
 _POOL_SIZE = 10

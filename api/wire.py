@@ -122,4 +122,9 @@ NameFilter = Annotated[
     Query(min_length=1, max_length=200, description="Only those with this name."),
     AfterValidator(lambda text: text if text is None else clean(text)),
 ]
+ProjectFilter = Annotated[
+    str | None,
+    Query(min_length=1, max_length=100, description="Only those of this project."),
+    AfterValidator(lambda text: text if text is None else clean(text)),
+]
 Named = Annotated[str, Field(min_length=1, max_length=200)]

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from anyio import to_thread
 from fastapi import Header, Request
+from pydantic import ConfigDict
 from starlette.responses import Response, StreamingResponse
 
 from api.context import Context
@@ -19,7 +20,7 @@ from api.dependencies import ContextDep
 from api.errors import RequestRefusedError
 from api.job_view import Moment, moment
 from api.wire import JobId, Out, problems, resource
-from hikaku.jobs import JobState
+from hikaku.jobs import Control, JobState
 from hikaku.storage import jobs
 from hikaku.storage.jobs import Progress
 
@@ -42,6 +43,10 @@ data: {"state":"running","counts":{"total":120,"done":40},"rate_per_second":3.2,
 
 : ping
 
+id: 52
+event: control
+data: {"control":"pause","at":"2031-04-01T03:00:12.020Z"}
+
 id: 58
 event: state
 data: {"state":"completed","at":"2031-04-01T03:00:38.911Z"}
@@ -55,11 +60,26 @@ class StateEvent(Out):
     at: datetime
 
 
+class ControlEvent(Out):
+    """The data of a `control` event: what was asked of the job, and with what."""
+
+    model_config = ConfigDict(extra="allow")
+
+    control: Control
+    at: datetime
+
+
+_KINDS: dict[str, type[StateEvent | ControlEvent]] = {
+    "state": StateEvent,
+    "control": ControlEvent,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
     """One look at a job."""
 
-    events: Sequence[tuple[int, StateEvent]]
+    events: Sequence[tuple[int, str, StateEvent | ControlEvent]]
     moment: Moment
 
 
@@ -69,7 +89,8 @@ class _Seen:
     response_class=StreamingResponse,
     responses={
         200: {
-            "description": "`state` events carry an id and are replayed after `Last-Event-ID`; "
+            "description": "`state` and `control` events carry an id and are replayed after "
+            "`Last-Event-ID`; "
             "`progress` events tell how far the job is. The stream ends after a final state.",
             "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _STREAM}},
         },
@@ -113,9 +134,9 @@ async def _stream(
             if seen.moment != told:
                 told, spoke = seen.moment, time.monotonic()
                 yield _event("progress", told)
-            for seq, event in seen.events:
+            for seq, kind, event in seen.events:
                 after, spoke = seq, time.monotonic()
-                yield _event("state", event, seq)
+                yield _event(kind, event, seq)
             if seen.moment.state.is_final or context.closing.is_set():
                 return
             if time.monotonic() - spoke > _PING_SECONDS:
@@ -138,9 +159,9 @@ def _look(context: Context, job_id: str, after: int) -> _Seen:
         happened = jobs.events(session, job_id, after_seq=after)
         progress = jobs.progress(session, [job_id]).get(job_id, Progress())
     events = [
-        (event.seq, StateEvent(state=event.data["state"], at=event.at))
+        (event.seq, event.kind, _KINDS[event.kind].model_validate(event.data | {"at": event.at}))
         for event in happened
-        if event.kind == "state"
+        if event.kind in _KINDS
     ]
     return _Seen(events=events, moment=moment(job, progress, datetime.now(UTC)))
 

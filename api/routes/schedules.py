@@ -113,6 +113,25 @@ class ScheduleOut(Out):
     last_slots: list[SlotOut]
 
 
+class ScheduleSummary(Out):
+    """A schedule in a list."""
+
+    id: str = Field(examples=[SCHEDULE_EXAMPLE])
+    name: str
+    cron: str
+    time_zone: str
+    missed_policy: MissedPolicy
+    paused: bool
+    job: dict[str, Any] = Field(
+        description="The job without its inline rows; whole in `GET /schedules/{id}`."
+    )
+    n_rows: int | None = Field(description="Inline rows; null when it names a dataset.")
+    created_at: datetime
+    next_fire_at: datetime | None = Field(description="null while it is paused.")
+    next_fires: list[datetime]
+    last_slots: list[SlotOut]
+
+
 @router.post(
     "",
     status_code=HTTPStatus.CREATED,
@@ -147,11 +166,11 @@ def add_schedule(new: NewSchedule, context: ContextDep, once: OnceDep) -> JSONRe
 @router.get("", summary="List schedules")
 def list_schedules(
     context: ContextDep, after: ScheduleCursor = None, limit: Limit = 50
-) -> Page[ScheduleOut]:
-    """Gives schedules, newest first."""
+) -> Page[ScheduleSummary]:
+    """Gives schedules, newest first; their jobs without inline rows."""
     with context.sessions() as session:
         found = schedules.listing(session, after=after, limit=limit + 1)
-        entries = [_out(session, schedule) for schedule in found]
+        entries = [_summary(session, schedule) for schedule in found]
     return page(entries, limit, lambda schedule: schedule.id)
 
 
@@ -231,23 +250,36 @@ def _added(answer: Answer, *, replayed: bool = False) -> JSONResponse:
 
 
 def _out(session: Session, schedule: Schedule) -> ScheduleOut:
-    fires = cron.next_fires(schedule.cron, schedule.time_zone, _now(), _SHOWN)
-    last = schedules.slots(session, schedule.id, limit=_SHOWN)
-    return ScheduleOut.model_validate(
+    return ScheduleOut.model_validate({**_facts(session, schedule), "job": schedule.spec})
+
+
+def _summary(session: Session, schedule: Schedule) -> ScheduleSummary:
+    rows = schedule.spec.get("rows")
+    return ScheduleSummary.model_validate(
         {
-            "id": schedule.id,
-            "name": schedule.name,
-            "cron": schedule.cron,
-            "time_zone": schedule.time_zone,
-            "missed_policy": schedule.missed_policy,
-            "paused": schedule.paused,
-            "job": schedule.spec,
-            "created_at": schedule.created_at,
-            "next_fire_at": None if schedule.paused else schedule.next_fire_at,
-            "next_fires": [] if schedule.paused else fires,
-            "last_slots": [_slot(slot) for slot in last],
+            **_facts(session, schedule),
+            "job": {key: value for key, value in schedule.spec.items() if key != "rows"},
+            "n_rows": None if rows is None else len(rows),
         }
     )
+
+
+def _facts(session: Session, schedule: Schedule) -> dict[str, Any]:
+    """Give what is shown of a schedule besides its job."""
+    fires = cron.next_fires(schedule.cron, schedule.time_zone, _now(), _SHOWN)
+    last = schedules.slots(session, schedule.id, limit=_SHOWN)
+    return {
+        "id": schedule.id,
+        "name": schedule.name,
+        "cron": schedule.cron,
+        "time_zone": schedule.time_zone,
+        "missed_policy": schedule.missed_policy,
+        "paused": schedule.paused,
+        "created_at": schedule.created_at,
+        "next_fire_at": None if schedule.paused else schedule.next_fire_at,
+        "next_fires": [] if schedule.paused else fires,
+        "last_slots": [_slot(slot) for slot in last],
+    }
 
 
 def _slot(slot: Slot) -> SlotOut:

@@ -147,7 +147,8 @@ def first_difference(session: Session, old: Revision, new: Revision) -> int | No
 
 
 def _source_rows(session: Session, revision: Revision) -> list[SourceRow]:
-    columns = (DatasetRow.row, DatasetRow.key, DatasetRow.data, cast(DatasetRow.data, Text))
+    written = cast(DatasetRow.data, Text).label("written")
+    columns = (DatasetRow.row, DatasetRow.key, DatasetRow.data, written)
     query = (
         select(*columns)
         .where(DatasetRow.bucket == revision.bucket, DatasetRow.revision_id == revision.id)

@@ -179,7 +179,7 @@ def test_work_that_fails_leaves_neither_job_nor_answer(client, sessions, monkeyp
     def fail(*_, **__):
         raise RuntimeError("killed between the work and its answer")
 
-    monkeypatch.setattr("api.routes.jobs.job_out", fail)
+    monkeypatch.setattr("api.job_answers.job_out", fail)
     answer = client.post(ROUTE, json=SPEC, headers={"idempotency-key": "k"})
     assert answer.status_code == 500
     assert count(sessions, Job) == count(sessions, IdempotencyKey) == 0

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hikaku.planning import MAX_SHARD_CELLS, MIN_SHARD_CELLS, PlannedShard, plan
+from hikaku.planning import MAX_SHARD_CELLS, MIN_SHARD_CELLS, Grid, PlannedShard, plan, plan_more
 
 
 def cells(shard: PlannedShard) -> list[tuple[int, int, int]]:
@@ -66,3 +66,29 @@ def test_a_large_job_is_cut_into_full_shards():
 def test_nothing_to_plan_is_an_error(counts):
     with pytest.raises(ValueError, match="nothing to plan"):
         plan(*counts[:3], slots=counts[3])
+
+
+SIZES = st.tuples(st.integers(1, 60), st.integers(1, 3), st.integers(1, 4))
+
+
+def grid(size: tuple[int, int, int]) -> Grid:
+    n_rows, n_endpoints, repeats = size
+    return Grid(n_rows=n_rows, n_endpoints=n_endpoints, repeats=repeats)
+
+
+def all_cells(size: tuple[int, int, int]) -> set[tuple[int, ...]]:
+    n_rows, n_endpoints, repeats = size
+    return set(product(range(n_endpoints), range(n_rows), range(repeats)))
+
+
+@given(old=SIZES, more=st.tuples(st.integers(0, 60), st.integers(0, 2), st.integers(0, 3)))
+def test_a_larger_grid_adds_exactly_what_was_not_there(old, more):
+    new = (old[0] + more[0], old[1] + more[1], old[2] + more[2])
+    counts = Counter(cell for shard in plan_more(grid(old), grid(new)) for cell in cells(shard))
+    assert set(counts) == all_cells(new) - all_cells(old)
+    assert not counts or set(counts.values()) == {1}
+
+
+def test_a_grid_does_not_shrink():
+    with pytest.raises(ValueError, match="does not hold all"):
+        plan_more(grid((3, 1, 2)), grid((4, 1, 1)))

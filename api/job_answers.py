@@ -1,0 +1,30 @@
+"""Answers of requests that make or change a job: the job as it is then, and where it is."""
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+
+from sqlalchemy.orm import Session
+from starlette.background import BackgroundTask
+from starlette.responses import JSONResponse
+
+from api.context import Context
+from api.job_view import job_out
+from api.repeats import respond
+from api.wire import BASE
+from hikaku.storage import jobs
+from hikaku.storage.idempotency import Answer
+
+
+def answered(session: Session, context: Context, job_id: str, status: HTTPStatus) -> Answer:
+    """Show a job inside the transaction that changed it."""
+    job = jobs.get(session, job_id)
+    body = job_out(session, job, mlflow=context.mlflow, now=datetime.now(UTC))
+    return Answer(status=status, body=body.model_dump(mode="json"))
+
+
+def accepted(
+    answer: Answer, *, replayed: bool = False, then: BackgroundTask | None = None
+) -> JSONResponse:
+    """Send such an answer, and do `then` when it is out."""
+    location = f"{BASE}/jobs/{answer.body['id']}"
+    return respond(answer, location=location, replayed=replayed, then=then)
