@@ -108,6 +108,10 @@ def parse(messages: Sequence[tuple[str, str]]) -> Template:
     return Template(messages=written, variables=variables, parts=parts)
 
 
+NOTHING = Template(messages=(), variables=(), parts=())
+"""The template of rows that are whole requests: it is never rendered."""
+
+
 def is_name(text: str) -> bool:
     """Whether `text` can stand between the braces as the name of a variable."""
     return bool(text) and all(c in "_-" or unicodedata.category(c)[0] in "LMN" for c in text)

@@ -1,5 +1,6 @@
 """Asks with the whole request of a row, and keeps the whole answer."""
 
+import msgspec
 from msgspec.structs import replace
 
 from gateway.errors import GatewayError
@@ -7,11 +8,23 @@ from gateway.surfaces.relay import Relayer, WholeRequest, refusal
 from gateway.tickets import Ticket
 from hikaku.errors import InvalidInput
 from hikaku.jobs import CellRecord, CellResponse, is_text
-from hikaku.specs import BODY_COLUMN, RequestPath
+from hikaku.specs import BODY_COLUMN, RequestPath, Snapshot
 from hikaku.storage.shards import Work
+from hikaku.templates import NOTHING, Template, parse
 from workers.ledger import Ledger
 
 _OK = 200
+
+
+def template_of(snapshot: Snapshot) -> Template:
+    """Give the template of a job; one that renders nothing when its rows are whole requests."""
+    messages = [(message.role, message.content) for message in snapshot.prompt.messages]
+    return parse(messages) if messages else NOTHING
+
+
+def text_of(request: WholeRequest) -> str:
+    """Give all that a request says: what it costs to read is bound by that."""
+    return msgspec.json.encode(request.body).decode()
 
 
 def request_of(work: Work, path: RequestPath, endpoint: str) -> WholeRequest:

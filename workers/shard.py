@@ -26,7 +26,7 @@ from hikaku.storage import claims, completions, jobs, projects, shards
 from hikaku.storage.claims import MOST_LANES, Claim
 from hikaku.storage.completions import Found, Recorded, RequestHash
 from hikaku.storage.shards import Work
-from hikaku.templates import Template, parse
+from hikaku.templates import Template
 from workers import rescoring
 from workers.database import Database
 from workers.errors import Cancelling, StopShard
@@ -35,7 +35,7 @@ from workers.lease import Lease
 from workers.ledger import FundedLedger, Ledger, keepable
 from workers.purse import Purse
 from workers.recorder import Recorder
-from workers.requests import relayed, request_of
+from workers.requests import relayed, request_of, template_of, text_of
 from workers.spending import Funding, funding
 from workers.turns import Party, Turns
 
@@ -175,7 +175,7 @@ def _plan(session: Session, claim: Claim, worker: UUID) -> Plan:
         bucket=job.bucket,
         endpoint=endpoint,
         tariff=tariff(endpoint),
-        template=parse([(m.role, m.content) for m in snapshot.prompt.messages]),
+        template=template_of(snapshot),
         judges=judges(snapshot),
         snapshot=snapshot,
         params=endpoint.params.model_dump(exclude_none=True),
@@ -401,7 +401,9 @@ async def _ledger(
 
 def _contents(question: Question) -> list[str]:
     asked = question.asked
-    return [] if isinstance(asked, WholeRequest) else [message.content for message in asked]
+    if isinstance(asked, WholeRequest):
+        return [text_of(asked)]
+    return [message.content for message in asked]
 
 
 async def _asked(room: Room, plan: Plan, question: Question) -> CellRecord:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from hikaku.specs import Snapshot
+from hikaku.specs import BODY_COLUMN, Snapshot
 
 
 def written(messages: Sequence[tuple[str, str]]) -> str:
@@ -16,7 +16,9 @@ def written(messages: Sequence[tuple[str, str]]) -> str:
 
 
 def template_text(snapshot: Snapshot) -> str:
-    """Write the whole prompt template as one text."""
+    """Write the whole prompt template as one text; of whole requests, where they go."""
+    if (path := snapshot.prompt.request) is not None:
+        return f"POST {path} with the `{BODY_COLUMN}` of each row"
     return written([(message.role, message.content) for message in snapshot.prompt.messages])
 
 

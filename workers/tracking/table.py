@@ -12,7 +12,8 @@ from typing import Final
 from hikaku.errors import InvalidInput
 from hikaku.specs import Snapshot
 from hikaku.storage.results import ReadCell
-from hikaku.templates import Template, parse
+from hikaku.templates import Template
+from workers.requests import template_of
 from workers.tracking.names import distinct
 from workers.tracking.prompt import written
 
@@ -54,7 +55,7 @@ def write_table(
 
 
 def _columns(snapshot: Snapshot) -> dict[str, Read]:
-    template = parse([(message.role, message.content) for message in snapshot.prompt.messages])
+    template = template_of(snapshot)
     scorers = distinct(f"{scorer.name}/score" for scorer in snapshot.scorers)
     ours: dict[str, Read] = {
         "prompt": lambda cell: _prompt(template, cell),
