@@ -6,7 +6,17 @@ from datetime import timedelta
 
 from hikaku.failpoints import Point, reach
 from hikaku.queue import Queue
-from hikaku.storage import batches, control, files, idempotency, jobs, shards, summaries, tracking
+from hikaku.storage import (
+    batches,
+    completions,
+    control,
+    files,
+    idempotency,
+    jobs,
+    shards,
+    summaries,
+    tracking,
+)
 from hikaku.storage.connection import Sessions
 
 log = logging.getLogger(__name__)
@@ -51,6 +61,7 @@ class Sweep:
             lost = shards.reap(session, grace=self._lease)
             shards.forget_workers(session)
             idempotency.forget(session)
+            completions.forget_purchases(session)
             files.forget_expired(session)
             if lost:
                 reach(Point.IN_REAP)

@@ -38,7 +38,6 @@ def upgrade() -> None:
         sa.Column("spent_usd", USD, server_default=sa.text("0"), nullable=False),
         sa.Column("unknown_usd", USD, server_default=sa.text("0"), nullable=False),
         sa.Column("released_at", TIME, nullable=True),
-        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("reservation_job_id_fkey")),
         sa.PrimaryKeyConstraint("shard_id", "epoch", name=op.f("reservation_pkey")),
     )
     op.create_index(

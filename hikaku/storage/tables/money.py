@@ -62,7 +62,8 @@ class Reservation(Base):
 
     shard_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     epoch: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    job_id: Mapped[str] = mapped_column(PublicId(ids.JOB), ForeignKey("job.id"))
+    job_id: Mapped[str] = mapped_column(PublicId(ids.JOB))
+    """No foreign key: it would lock the job's row behind the budget's, and others do so before."""
     project: Mapped[str] = mapped_column(Text)
     of_job: Mapped[bool]
     of_project: Mapped[bool]
