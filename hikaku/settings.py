@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     """How long a question that somebody waits for is held back for a busy provider; then 429."""
     usage_days: int = Field(default=7, ge=1, le=3650)
     """How long single calls are kept; their hourly sums stay."""
+    bucket_rows: int = Field(default=25_000_000, ge=1)
+    """Cells planned in a partition at which the next one is opened."""
     log_level: str = "INFO"
     failpoints: str = ""
     """Where a test has the process die (`hikaku.failpoints`); empty in service."""

@@ -31,7 +31,7 @@ from hikaku.specs import (
     SnapshotPrompt,
     SnapshotScorer,
 )
-from hikaku.storage import budgets, datasets, estimates, jobs, projects, prompts
+from hikaku.storage import buckets, budgets, datasets, estimates, jobs, projects, prompts
 from hikaku.storage.datasets import Revision
 from hikaku.storage.tables import BudgetKind
 
@@ -132,7 +132,7 @@ def store(
         job_id,
         name=name,
         snapshot=snapshot,
-        bucket=datasets.get(session, snapshot.dataset.id).bucket,
+        bucket=buckets.current(session),
         priority=priority,
         shards=shards,
     )

@@ -63,6 +63,7 @@ def scheduler(settings: Settings) -> Celery:
         endpoints,
         every=timedelta(seconds=settings.sweep_seconds),
         lease=timedelta(seconds=settings.lease_seconds),
+        bucket_rows=settings.bucket_rows,
     )
     register_tracking(app, Tracker(settings, sessions).track)
     register_batches(app, Batches(sessions, Queue(app), endpoints).go_on)

@@ -26,12 +26,13 @@ class Ticker:
         *,
         every: timedelta,
         lease: timedelta,
+        bucket_rows: int = 25_000_000,
     ) -> None:
         self._sessions = sessions
         self._queue = queue
         self._endpoints = endpoints
         self._every = every.total_seconds()
-        self._sweep = Sweep(sessions, queue, lease=lease)
+        self._sweep = Sweep(sessions, queue, lease=lease, bucket_rows=bucket_rows)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ticker", daemon=True)
 

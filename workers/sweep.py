@@ -8,6 +8,7 @@ from hikaku.failpoints import Point, reach
 from hikaku.queue import Queue
 from hikaku.storage import (
     batches,
+    buckets,
     completions,
     control,
     files,
@@ -27,6 +28,9 @@ WINDOW = 64
 SUMMED_UP = 64
 """Shards that are summed up again in one round; about 1 ms each."""
 
+BUCKETS_SECONDS = 60.0
+"""Between two looks at how full the open bucket is."""
+
 LOST_AFTER = timedelta(seconds=2)
 """A published shard that nobody took while the broker is empty: its hint is lost."""
 
@@ -34,10 +38,19 @@ LOST_AFTER = timedelta(seconds=2)
 class Sweep:
     """One round of tidying; any number of processes may run it at once."""
 
-    def __init__(self, sessions: Sessions, queue: Queue, *, lease: timedelta) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        queue: Queue,
+        *,
+        lease: timedelta,
+        bucket_rows: int = 25_000_000,
+    ) -> None:
         self._sessions = sessions
         self._queue = queue
         self._lease = lease
+        self._bucket_rows = bucket_rows
+        self._roll_at = 0.0
         self._last = time.monotonic()
         self._reap_from = self._last
         """Not before: after a gap of ours, the workers had one too, and renew first."""
@@ -54,6 +67,9 @@ class Sweep:
         self._track()
         self._go_on()
         self._sum_up()
+        if now >= self._roll_at:
+            self._roll()
+            self._roll_at = now + BUCKETS_SECONDS
         self._last = time.monotonic()
 
     def _reap(self) -> None:
@@ -79,6 +95,12 @@ class Sweep:
     def _sum_up(self) -> None:
         with self._sessions.begin() as session:
             summaries.refresh(session, limit=SUMMED_UP)
+
+    def _roll(self) -> None:
+        with self._sessions.begin() as session:
+            opened = buckets.roll(session, most_rows=self._bucket_rows)
+        if opened is not None:
+            log.info("opened a bucket", extra={"bucket": opened})
 
     def _publish(self) -> None:
         with self._sessions.begin() as session:

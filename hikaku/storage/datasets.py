@@ -15,10 +15,11 @@ from hikaku import ids
 from hikaku.datasets import Fingerprint, SourceRow, inline_rows
 from hikaku.errors import Fault, InvalidInput, NotFound
 from hikaku.specs import SnapshotDataset
+from hikaku.storage import buckets
 from hikaku.storage.tables import Dataset, DatasetRevision, DatasetRow
 
 OPEN_BUCKET = 0
-"""The partition that takes new rows."""
+"""The partition of files: they are forgotten by age, each by itself."""
 
 MAX_ROWS = 1_000_000
 """Rows of one revision."""
@@ -93,8 +94,9 @@ def store(
         InvalidInput: A row is refused, or there is none; the caller's transaction must end.
     """
     tally, revision_id = _Tally(), ids.new_id(ids.DATASET_REVISION)
+    bucket = buckets.current(session)
     savepoint = session.begin_nested()
-    _copy(session, revision_id, tally.watch(rows))
+    _copy(session, bucket, revision_id, tally.watch(rows))
     if not tally.n_rows:
         raise InvalidInput("there are no rows in this dataset")
     key = None if name is None else _claimed(session, name)
@@ -102,7 +104,7 @@ def store(
     if known is not None:
         savepoint.rollback()
         return Stored(revision=_revision(known, name), is_new=False)
-    added = _add(session, revision_id, key, tally, source)
+    added = _add(session, (bucket, revision_id), key, tally, source)
     savepoint.commit()
     return Stored(revision=_revision(added, name), is_new=True)
 
@@ -231,7 +233,9 @@ def rows(
     return [StoredRow(number=number, key=key, data=data) for number, key, data in found]
 
 
-def _copy(session: Session, revision_id: str, source_rows: Iterator[SourceRow]) -> None:
+def _copy(
+    session: Session, bucket: int, revision_id: str, source_rows: Iterator[SourceRow]
+) -> None:
     connection: psycopg.Connection[Any] | None = session.connection().connection.driver_connection
     if connection is None:
         raise RuntimeError("the session has no connection to Postgres")
@@ -240,7 +244,7 @@ def _copy(session: Session, revision_id: str, source_rows: Iterator[SourceRow]) 
         # The json column takes its text as it is: parsed again by Postgres, not by psycopg.
         copy.set_types(["int2", "uuid", "int4", "text", "text"])
         for number, row in enumerate(source_rows):
-            copy.write_row((OPEN_BUCKET, key, number, row.key, row.text))
+            copy.write_row((bucket, key, number, row.key, row.text))
 
 
 def bucket_of(revision_id: str) -> ScalarSelect[int]:
@@ -265,14 +269,15 @@ def _with_content(session: Session, key: int, fingerprint: bytes) -> DatasetRevi
 
 
 def _add(
-    session: Session, revision_id: str, key: int | None, tally: _Tally, source: str | None
+    session: Session, at: tuple[int, str], key: int | None, tally: _Tally, source: str | None
 ) -> DatasetRevision:
+    bucket, revision_id = at
     newest = select(func.max(DatasetRevision.number)).where(DatasetRevision.dataset_key == key)
     added = DatasetRevision(
         id=revision_id,
         dataset_key=key,
         number=None if key is None else (session.scalar(newest) or 0) + 1,
-        bucket=OPEN_BUCKET,
+        bucket=bucket,
         fingerprint=tally.fingerprint.digest(),
         n_rows=tally.n_rows,
         columns=list(tally.columns),

@@ -34,15 +34,9 @@ def upgrade() -> None:
         sa.Column("id", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("opened_at", TIME, server_default=sa.text("now()"), nullable=False),
         sa.Column("closed_at", TIME, nullable=True),
-        sa.Column("n_cells", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
-        sa.Column("n_rows", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("id", name="bucket_pkey"),
     )
-    op.execute(
-        "insert into bucket (id, n_cells, n_rows)"
-        " select 0, coalesce((select sum(n_cells) from job), 0),"
-        " coalesce((select sum(n_rows) from dataset_revision), 0)"
-    )
+    op.execute("insert into bucket (id) values (0)")
     # Shards that ended before there were summaries: the sweep makes theirs.
     op.execute(
         "insert into shard_summary (shard_id, job_id, stale)"

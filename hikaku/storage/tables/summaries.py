@@ -43,7 +43,3 @@ class Bucket(Base):
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     opened_at: Mapped[datetime] = mapped_column(server_default=NOW)
     closed_at: Mapped[datetime | None]
-    n_cells: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
-    """Cells planned in it."""
-    n_rows: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
-    """Dataset rows stored in it."""
