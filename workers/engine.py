@@ -132,6 +132,10 @@ class Engine:
             asyncio.create_task(lease.beat(), name="heartbeat"),
             asyncio.create_task(recorder.run(), name="recorder"),
             asyncio.create_task(relief.keep(), name="relief"),
+            asyncio.create_task(
+                recorder.keep_adopting(timedelta(seconds=settings.heartbeat_seconds)),
+                name="adoption",
+            ),
         )
         for keeper in keepers:
             keeper.add_done_callback(self._lost)

@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -16,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from hikaku.failpoints import Point, reach
 from hikaku.jobs import CellCalls, CellRecord, Outcome, failure
-from hikaku.storage import budgets, recording
+from hikaku.storage import budgets, recording, shards
 from workers.database import Database
 from workers.spool import Orphan, Spool, key_of, owner_of, segments
 
@@ -97,8 +98,14 @@ class Recorder:
                     dead[owner] = dead.get(owner, True) and is_whole
             for owner, is_whole in dead.items():
                 if owner is not None and is_whole:
-                    # All its calls are known now: what was set aside for others is free again.
+                    # All its calls are known now: its money and its shards are free again.
                     await self._database.insist(partial(_release_dead, owner))
+
+    async def keep_adopting(self, every: timedelta) -> None:
+        """Look for dead processes for ever, so that their work is not left until a lease ends."""
+        while True:
+            await asyncio.sleep(every.total_seconds())
+            await self.adopt()
 
     async def _gather(self) -> None:
         """Wait for company, unless there is enough or somebody waits for the flush."""
@@ -163,6 +170,7 @@ class Recorder:
 
 def _release_dead(worker: UUID, session: Session) -> None:
     budgets.release_dead(session, worker)
+    shards.release_dead(session, worker)
 
 
 def _store(records: Sequence[CellRecord], calls: Sequence[CellCalls], session: Session) -> None:

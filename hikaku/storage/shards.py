@@ -239,8 +239,10 @@ def _release(
 _REAP = text("""
 with lost as (
     select s.id from shard s left join worker w on w.id = s.owner
-     where s.state = 'running' and (w.id is null or w.lease_until < now())
-       and pg_postmaster_start_time() < now() - cast(:grace as interval)
+     where s.state = 'running'
+       and (s.owner = cast(:dead as uuid)
+            or (w.id is null or w.lease_until < now())
+               and pg_postmaster_start_time() < now() - cast(:grace as interval))
      order by s.id limit 500 for update of s skip locked)
 update shard s
    set state = case when s.claims >= :max_claims then 'dead' else 'queued' end,
@@ -259,7 +261,19 @@ def reap(session: Session, *, grace: timedelta) -> list[int]:
         grace: How long after a start of Postgres nothing is reaped: its workers could not renew
             while it was away, and they still hold what they were doing.
     """
-    rows = session.execute(_REAP, {"grace": grace, "max_claims": MAX_CLAIMS})
+    return _taken_back(session, dead=None, grace=grace)
+
+
+def release_dead(session: Session, worker: UUID) -> list[int]:
+    """Take back the shards of a worker that is known to be dead, whatever its lease says.
+
+    Only its own machine can know that, and has adopted its spool: all its answers are recorded.
+    """
+    return _taken_back(session, dead=worker, grace=timedelta(days=36_500))
+
+
+def _taken_back(session: Session, *, dead: UUID | None, grace: timedelta) -> list[int]:
+    rows = session.execute(_REAP, {"dead": dead, "grace": grace, "max_claims": MAX_CLAIMS})
     return [shard_id for (shard_id,) in rows]
 
 

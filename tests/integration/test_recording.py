@@ -227,6 +227,18 @@ class TestTheLifeOfAShard:
             assert not shards.complete(session, old, dead)
             assert shards.complete(session, new, heir)
 
+    def test_a_worker_that_is_known_to_be_dead_loses_its_shards_and_no_other_does(
+        self, sessions, submitted
+    ):
+        dead, alive = self.join(sessions), self.join(sessions)
+        theirs = [shard_of(sessions, submitted.job_id, endpoint) for endpoint in (0, 1)]
+        for shard, worker in zip(theirs, (dead, alive), strict=True):
+            self.claim(sessions, shard, worker)
+        expired = self.join(sessions, lease=timedelta(seconds=-1))
+        with sessions.begin() as session:
+            assert shards.release_dead(session, dead) == [theirs[0]]
+            assert shards.release_dead(session, expired) == []
+
     def test_a_shard_whose_owner_is_forgotten_is_taken_back(self, sessions, submitted):
         shard = shard_of(sessions, submitted.job_id)
         self.claim(sessions, shard, self.join(sessions))
