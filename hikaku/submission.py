@@ -74,7 +74,7 @@ def submit(
         InvalidInput: Something in the request cannot be done; its faults say where and why.
     """
     snapshot, revision = resolve(session, spec, endpoints)
-    _check_budgets(session, spec, snapshot)
+    check_budgets(session, spec, snapshot)
     shards = plan(revision.n_rows, len(snapshot.endpoints), spec.repeats, slots=slots)
     name = spec.name or _name(snapshot)
     submitted = store(session, snapshot, shards, name=name, priority=spec.priority)
@@ -141,7 +141,7 @@ def store(
     return Submitted(job_id=job_id, hints=hints)
 
 
-def _check_budgets(session: Session, spec: JobSpec, snapshot: Snapshot) -> None:
+def check_budgets(session: Session, spec: JobSpec, snapshot: Snapshot) -> None:
     """Refuse a job that a budget holds and whose calls nothing bounds."""
     is_held = budgets.funds(session, BudgetKind.PROJECT, spec.project) is not None
     if spec.budget_usd is None and not is_held:

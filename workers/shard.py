@@ -28,6 +28,7 @@ from hikaku.storage.completions import Found, Recorded, RequestHash
 from hikaku.storage.shards import Work
 from hikaku.templates import Template
 from workers import rescoring
+from workers.copying import copied
 from workers.database import Database
 from workers.errors import Cancelling, StopShard
 from workers.judging import Judge, judged, judges
@@ -217,6 +218,8 @@ def _settle_up(session: Session, plan: Plan, stopped: StopShard | None) -> None:
 
 
 async def _ask_all(room: Room, plan: Plan) -> StopShard | None:
+    if plan.snapshot.rescored_from is not None:
+        return await _copy_all(room, plan, plan.snapshot.rescored_from)
     questions, unaskable = _render(plan)
     for record in unaskable:
         await room.recorder.settle(record)
@@ -224,6 +227,23 @@ async def _ask_all(room: Room, plan: Plan) -> StopShard | None:
         return await _ask_once(room, plan, questions)
     known = await _recorded(room, plan, questions)
     return await _ask(room, await _funded(room, plan, questions, known), questions, known)
+
+
+async def _copy_all(room: Room, plan: Plan, source: str) -> StopShard | None:
+    """Take every cell from another job and judge it anew; nothing is asked."""
+    rows = [work.row for work in plan.work]
+    kept = await room.database.insist(
+        lambda session: completions.of_job(session, source, plan.claim.endpoint, rows)
+    )
+    for work in plan.work:
+        try:
+            await room.lease.permit(plan.claim)
+        except StopShard as stop:
+            return stop
+        for cell in work.cells:
+            record = copied(_address(plan, cell), kept.get((cell.row, cell.repeat)), source)
+            await room.recorder.settle(_scored(plan, work, record))
+    return None
 
 
 async def _ask_once(room: Room, plan: Plan, questions: list[Question]) -> StopShard | None:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from hikaku.jobs import Outcome
 from hikaku.specs import SnapshotEndpoint
-from hikaku.storage.tables import CellResult, InFlightCompletion, RecordedCompletion
+from hikaku.storage.tables import CellResult, InFlightCompletion, Job, RecordedCompletion
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -87,6 +87,54 @@ def find(session: Session, hashes: Sequence[bytes]) -> dict[bytes, Recorded]:
             latency_ms=found.latency_ms,
         )
         for found in session.execute(statement)
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """How a cell of another job ended."""
+
+    outcome: Outcome
+    completion: str | None
+    finish_reason: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    latency_ms: float | None
+    error: str | None
+
+
+def of_job(
+    session: Session, job_id: str, endpoint: int, rows: Sequence[int]
+) -> dict[tuple[int, int], Kept]:
+    """Read how the cells of another job ended, by row and repeat."""
+    result = CellResult
+    statement = select(
+        result.row,
+        result.repeat,
+        result.outcome,
+        result.completion,
+        result.finish_reason,
+        result.input_tokens,
+        result.output_tokens,
+        result.latency_ms,
+        result.error,
+    ).where(
+        result.bucket == select(Job.bucket).where(Job.id == job_id).scalar_subquery(),
+        result.job_id == job_id,
+        result.endpoint == endpoint,
+        result.row.in_(rows),
+    )
+    return {
+        (cell.row, cell.repeat): Kept(
+            outcome=Outcome(cell.outcome),
+            completion=cell.completion,
+            finish_reason=cell.finish_reason,
+            input_tokens=cell.input_tokens,
+            output_tokens=cell.output_tokens,
+            latency_ms=cell.latency_ms,
+            error=cell.error,
+        )
+        for cell in session.execute(statement)
     }
 
 
