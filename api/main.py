@@ -32,12 +32,15 @@ from api.routes import (
     projects,
     prompts,
     schedules,
+    usage,
 )
 from api.security import OpenBindError, check_routes, guard_for
+from api.usage import UsageSink
 from gateway.client import Gateway
 from gateway.errors import ConfigError
 from gateway.shared import Hub, SharedBudgets, SharedCache, SharedGates
 from gateway.surfaces import Shortcut
+from gateway.usage import Recorder
 from gateway.watching import ConfigFile, Watcher
 from hikaku import logs
 from hikaku.failpoints import arm
@@ -48,6 +51,7 @@ from hikaku.storage.connection import open_engine, open_sessions
 _ROUTERS = (
     health, jobs, control, cells, events, export, projects, comparisons, datasets, prompts,
     schedules, chat, endpoints, documentation, openai_files, openai_batches,
+    usage,
 )  # fmt: skip
 
 _POOL_SIZE = 10
@@ -89,6 +93,8 @@ def from_settings(settings: Settings) -> FastAPI:
     # Without the file there are no endpoints, and everything else works.
     file = ConfigFile(settings.gateway_config, os.environ, missing_is_empty=True)
     hub = Hub(settings.redis_url)
+    sessions = open_sessions(engine)
+    sink = UsageSink(sessions, lambda: gateway.catalog, days=settings.usage_days)
     patience = settings.interactive_wait_seconds
     gateway = Gateway(
         file.first(),
@@ -96,10 +102,11 @@ def from_settings(settings: Settings) -> FastAPI:
         patience=patience,
         budgets=SharedBudgets(hub),
         cache=SharedCache(hub),
+        recorder=Recorder(sink),
         companions=[hub],
     )
     context = Context(
-        sessions=open_sessions(engine),
+        sessions=sessions,
         queue=Queue(celery_app(settings.redis_url)),
         gateway=gateway,
         watcher=Watcher(gateway, file),

@@ -165,6 +165,7 @@ class Desk:
             status=error.status if isinstance(error, GatewayError) else None,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
+            cached_input_tokens=usage.cached_input_tokens,
             attempts=ticket.attempts,
             seconds=seconds,
             provider_seconds=ticket.provider_seconds,

@@ -39,6 +39,7 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Of the provider, when it failed."""
     input_tokens: int | None
     output_tokens: int | None
+    cached_input_tokens: int | None = None
     attempts: int
     seconds: float
     provider_seconds: float

@@ -23,6 +23,7 @@ from hikaku.storage.tables.results import AttemptLine, CellResult, RecordedCompl
 from hikaku.storage.tables.schedules import Schedule, Slot
 from hikaku.storage.tables.summaries import Bucket, ShardSummary
 from hikaku.storage.tables.tracking import Tracking
+from hikaku.storage.tables.usage import UsageCall, UsageHour
 
 __all__ = [
     "AttemptLine",
@@ -54,5 +55,7 @@ __all__ = [
     "ShardSummary",
     "Slot",
     "Tracking",
+    "UsageCall",
+    "UsageHour",
     "Worker",
 ]

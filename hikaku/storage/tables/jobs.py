@@ -119,6 +119,7 @@ class Shard(Base):
         Index("shard_ready", "job_id", "id", postgresql_where=text("state = 'queued'")),
         Index("shard_by_owner", "owner", postgresql_where=text("state = 'running'")),
         Index("shard_by_job", "job_id", "state"),
+        Index("shard_by_finish", "finished_at", postgresql_where=text("finished_at is not null")),
         {"postgresql_with": {"fillfactor": 70}},
     )
 
