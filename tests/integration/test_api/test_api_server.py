@@ -291,7 +291,8 @@ def awaited_line(log: Path, *, request_id: str) -> dict[str, object]:
         whole = log.read_text(encoding="utf-8").split("\n")[:-1]
         found = [line for line in map(json.loads, whole) if line.get("request_id") == request_id]
         if found:
-            (line,) = found
+            line: dict[str, object] = found[0]
+            assert len(found) == 1
             return line
         assert time.monotonic() < deadline, f"no line of {request_id} among {len(whole)}"
         time.sleep(0.05)
