@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from hikaku.batches import BatchState, Check, LineFault, RequestReader
 from hikaku.errors import InvalidInput, NotFound
+from hikaku.failpoints import Point, reach
 from hikaku.jobs import Hint
 from hikaku.queue import Queue
 from hikaku.specs import DatasetRef, EndpointIdentity, JobSpec, PromptRef, RequestPath, Reuse
@@ -135,6 +136,7 @@ class Batches:
             if BatchState(batch.state).is_final or not _has_ended(session, batch):
                 return
             batches.end(session, batch, _write_files(session, batch))
+            reach(Point.IN_WRITE_BATCH)
 
 
 def _check_of(known: Mapping[str, EndpointIdentity], batch: Batch) -> Check:

@@ -16,7 +16,7 @@ from hikaku.specs import RequestPath
 from hikaku.storage import control, jobs
 from hikaku.storage.tables import Batch, Job
 
-HINTED_AGAIN = timedelta(seconds=10)
+HINTED_AGAIN = timedelta(seconds=4)
 """After this long a worker is told again; two that go on with one batch do no harm."""
 
 MAX_FAULTS = 5
