@@ -120,9 +120,10 @@ def _explanation(body: bytes) -> tuple[str, str | None]:
     if not isinstance(error, dict):
         error = parsed
     message = error.get("message") or error.get("detail") or parsed.get("detail") or ""
-    code = error.get("code") or error.get("type") or error.get("error_code")
-    if error.get("type") in _QUOTA_CODES:
-        code = error["type"]
+    kind = error.get("type")
+    code = error.get("code") or kind or error.get("error_code")
+    if isinstance(kind, str) and kind in _QUOTA_CODES:
+        code = kind
     return (message if isinstance(message, str) else str(message)), _text(code)
 
 

@@ -126,7 +126,7 @@ def read(body: JSONObject) -> Conversation:
 
 
 def _is_system(message: JSONObject) -> bool:
-    return message.get("role") in {"system", "developer"}
+    return message.get("role") in ("system", "developer")  # No set: it may be anything.
 
 
 def _only_text(message: JSONObject) -> str:

@@ -62,10 +62,6 @@ class _Chunk(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw(b"")
 
 
-class _Part(msgspec.Struct):
-    text: str = ""
-
-
 _BODY = msgspec.json.Decoder(_Body)
 _EMBEDDINGS = msgspec.json.Decoder(_Embeddings)
 _CHUNK = msgspec.json.Decoder(_Chunk)
@@ -316,7 +312,7 @@ def _usage(usage: _Usage | None) -> Usage:
 
 def _text(content: str | list[msgspec.Raw] | None) -> str:
     if isinstance(content, list):  # Content parts; some vendors answer in them.
-        return "".join(msgspec.json.decode(part, type=_Part).text for part in content)
+        return _texts([msgspec.json.decode(part) for part in content])
     return content or ""
 
 
@@ -335,16 +331,22 @@ def _plain(raw: bytes, part: str) -> bytes:
         choice["finish_reason"] = finish_word(choice.get("finish_reason"))
         said = choice.get(part)
         if isinstance(said, dict) and isinstance(parts := said.get("content"), list):
-            said["content"] = "".join(p.get("text", "") for p in parts)
-            if thoughts := "".join(_thought(p) for p in parts):
+            said["content"] = _texts(parts)
+            if thoughts := "".join(_thought(p) for p in parts if isinstance(p, dict)):
                 said["reasoning_content"] = thoughts
     return msgspec.json.encode(body)
 
 
 def _thought(part: dict[str, Any]) -> str:
     """What a part of content tells of the model's reasoning, as Mistral and Databricks word it."""
-    inner = part.get("thinking") or part.get("summary") or ()
-    return "".join(p.get("text", "") for p in inner if isinstance(p, dict))
+    inner = part.get("thinking") or part.get("summary")
+    return _texts(inner) if isinstance(inner, list) else ""
+
+
+def _texts(parts: list[Any]) -> str:
+    """The texts of parts; what is none says nothing."""
+    found = (part.get("text") for part in parts if isinstance(part, dict))
+    return "".join(text for text in found if isinstance(text, str))
 
 
 def _counts(usage: Usage) -> dict[str, JSON]:

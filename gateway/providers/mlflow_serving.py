@@ -106,7 +106,7 @@ class MlflowServingProvider(Abilities, Provider):
 
 
 def _check_one(body: JSONObject) -> None:
-    if body.get("n") not in {None, 1}:
+    if body.get("n") not in (None, 1):
         raise UnsupportedParameter("n", "this provider gives one answer")
 
 

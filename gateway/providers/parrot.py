@@ -43,7 +43,7 @@ def speak(body: JSONObject, *, reply: str | None) -> Spoken:
         UnsupportedParameter: A parameter that this model does not understand.
     """
     refuse_unknown(body, _UNDERSTOOD)
-    if body.get("n") not in {None, 1}:
+    if body.get("n") not in (None, 1):
         raise UnsupportedParameter("n", "this provider gives one answer")
     prompt = prompt_of(body)
     text = _until_stop(prompt if reply is None else reply, body.get("stop"))

@@ -81,8 +81,10 @@ def _spoken(choice: Mapping[str, Any], body: Mapping[str, Any]) -> Spoken:
 
 def _responded(items: Sequence[Any]) -> Spoken:
     """Items of the Responses API, as MLflow's agents give them."""
-    parts = [p for item in items if _is_message(item) for p in item.get("content") or ()]
-    text = "".join(p.get("text") or "" for p in parts if isinstance(p, Mapping))
+    contents = (item.get("content") for item in items if _is_message(item))
+    parts = [p for found in contents if isinstance(found, list) for p in found]
+    texts = (p.get("text") for p in parts if isinstance(p, Mapping))
+    text = "".join(said for said in texts if isinstance(said, str))
     return Spoken(text=text, finish_reason=None, usage=Usage(), model=None)
 
 

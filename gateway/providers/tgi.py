@@ -1,13 +1,13 @@
 """Hugging Face Text Generation Inference, through huggingface_hub's own client."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
 import httpx2
 import msgspec
-from huggingface_hub import AsyncInferenceClient
+from huggingface_hub import AsyncInferenceClient, TextGenerationOutput
 from huggingface_hub.errors import (
     GenerationError,
     IncompleteGenerationError,
@@ -71,19 +71,25 @@ class TgiProvider(Abilities, Provider):
             output = await self._client.text_generation(
                 prompt_of(body), details=True, stream=False, **asked
             )
+            headers = REPLY_HEADERS.get({})
+            raw = self._text_body(output, asked.get("stop") or [], headers)
+        return replace(dialect.text_answer(raw), timings=timings(headers))
+
+    def _text_body(
+        self, output: TextGenerationOutput, stops: Sequence[str], headers: Mapping[str, str]
+    ) -> bytes:
         if (details := output.details) is None:
             raise MalformedAnswer("TGI answered without details")
-        text, headers = output.generated_text, REPLY_HEADERS.get({})
+        text = output.generated_text
         if details.finish_reason == "stop_sequence":
-            text = without_stop(text, asked.get("stop") or [])
+            text = without_stop(text, stops)
         heard = counted(headers, "x-prompt-tokens")
-        raw = dialect.text_body(
+        return dialect.text_body(
             text,
             finish_reason=dialect.finish_word(details.finish_reason),
             usage=Usage(input_tokens=heard, output_tokens=details.generated_tokens),
             model=self._model,
         )
-        return replace(dialect.text_answer(raw), timings=timings(headers))
 
     @override
     async def stream_chat(self, body: JSONObject) -> AsyncGenerator[bytes, None]:

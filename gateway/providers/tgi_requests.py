@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.errors import UnsupportedParameter
+from gateway.errors import InvalidRequest, UnsupportedParameter
 from gateway.types import JSON, JSONObject
 
 CHAT = {
@@ -62,6 +62,10 @@ def _valued(name: str, value: JSON) -> JSON:
     match name, value:
         case "stop", str():
             return [value]
+        case "stop", list() if all(isinstance(stop, str) for stop in value):
+            return value
+        case "stop", _:
+            raise InvalidRequest("`stop` must be a text or a list of texts", code="stop")
         case "response_format", Mapping():
             return _grammar(value)
         case _:

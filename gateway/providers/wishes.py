@@ -72,7 +72,9 @@ class Wishes:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InvalidRequest(f"`{name}` must be a number", code=name)
         if not low <= value <= high:
-            raise UnsupportedParameter(name, f"{vendor} takes {low:g} to {high:g}, not {value:g}")
+            raise UnsupportedParameter(
+                name, f"{vendor} takes {low:g} to {high:g}, not {str(value)[:20]}"
+            )
         return value
 
     def max_tokens(self) -> JSON:
@@ -96,10 +98,15 @@ class Wishes:
 
     def stops(self) -> list[JSON] | None:
         """Stop sequences as a list."""
-        stop = self.take("stop")
-        if isinstance(stop, str):
-            return [stop]
-        return stop if isinstance(stop, list) and stop else None
+        match self.take("stop"):
+            case str() as stop:
+                return [stop]
+            case None | []:
+                return None
+            case list() as stops if all(isinstance(stop, str) for stop in stops):
+                return stops
+            case _:
+                raise InvalidRequest("`stop` must be a text or a list of texts", code="stop")
 
     def tools(self) -> tuple[Tool, ...]:
         """The tools on offer."""
