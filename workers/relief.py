@@ -39,7 +39,7 @@ class Relief:
             self._taken -= 1
 
     async def keep(self) -> None:
-        """Look for idle jobs for ever; a job is idle when no worker holds a shard of it."""
+        """Look for idle jobs for ever: those of which all workers hold less than a full shard."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             while self._taken >= self._slots and len(self._running) < MOST:

@@ -131,7 +131,7 @@ async def _claim(room: Room, take: Callable[[Session], Claim | None]) -> Claim |
 
 
 async def claim_idle(room: Room) -> Claim | None:
-    """Take a shard of a job of which no worker holds one."""
+    """Take a shard of a job of which all workers hold less than a full one."""
     return await _claim(
         room, lambda session: claims.claim_next(session, room.lease.worker, idle=True)
     )

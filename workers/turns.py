@@ -15,6 +15,12 @@ from typing import Self
 MOST_AT_DOOR = 16
 """Cells of one endpoint that have their turn and are not sent yet: its limit holds them."""
 
+FIRST_CALLS = 16
+"""In flight of one job; up to these it may go beyond what the process has in flight at most."""
+
+SPARE = 4
+"""Part of the calls in flight that may come on top, for first calls: a fourth."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Party:
@@ -78,8 +84,16 @@ class Turn:
 class Turns:
     """Hands out turns; the party with the least in flight for its weight is next."""
 
-    def __init__(self, most: int, *, at_door: int = MOST_AT_DOOR) -> None:
+    def __init__(self, most: int, *, at_door: int = MOST_AT_DOOR, spare: int | None = None) -> None:
+        """Make one for a process.
+
+        Args:
+            most: Calls in flight at once.
+            at_door: Of one endpoint, that its limit holds.
+            spare: Calls on top, for jobs that have few in flight: calls of others can be long.
+        """
         self._free = most
+        self._spare = most // SPARE if spare is None else spare
         self._most_at_door = at_door
         self._at_door: Counter[str] = Counter()
         self._of_project: Counter[str] = Counter()
@@ -101,7 +115,7 @@ class Turns:
 
     def take_at_once(self, place: _Place) -> bool:
         """Take a turn if nobody waits and there is room."""
-        if self._waiting or not self._has_room(place[1]):
+        if self._waiting or not self._is_open(place):
             return False
         self._grant(place)
         return True
@@ -145,9 +159,6 @@ class Turns:
         else:
             self._served.clear()
 
-    def _has_room(self, endpoint: str) -> bool:
-        return self._free > 0 and self._at_door[endpoint] < self._most_at_door
-
     def _grant(self, place: _Place) -> None:
         party, endpoint = place
         self._free -= 1
@@ -168,7 +179,11 @@ class Turns:
                 turn.set_result(True)
 
     def _is_open(self, place: _Place) -> bool:
-        return self._has_room(place[1])
+        party, endpoint = place
+        if self._at_door[endpoint] >= self._most_at_door:
+            return False
+        is_first = self._of_job[party.job_id] < FIRST_CALLS
+        return self._free > 0 or (is_first and self._free > -self._spare)
 
     def _right(self, place: _Place) -> tuple[float, ...]:
         """Rank who waits; the least goes first."""

@@ -60,7 +60,7 @@ ready as (
                       and q.state = 'queued' and q.not_before <= now())),
 line as materialized (
     select id, state from ready
-     where priority = first_priority and (lanes = 0 or not :idle)
+     where priority = first_priority and (lanes < :lanes or not :idle)
      order by share, project_served_at nulls first, lanes, served_at nulls first, id),
 next as (
     select picked.id, line.id as job_id, line.state from line cross join lateral (
@@ -109,7 +109,7 @@ def claim_next(session: Session, worker: UUID, *, idle: bool = False) -> Claim |
     Args:
         session: The transaction.
         worker: Who takes it.
-        idle: Only of jobs of which no worker holds a shard now.
+        idle: Only of jobs of which workers hold less than a full shard's lanes now.
     """
     given = {"worker": worker, "lanes": MOST_LANES, "idle": idle}
     return _taken(session, session.execute(_CLAIM_FIRST, given))

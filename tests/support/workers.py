@@ -41,6 +41,8 @@ class Cluster:
     redis_url: str
     sessions: Sessions
     endpoints: list[dict[str, Any]]
+    settings: dict[str, str] = field(default_factory=dict)
+    """Environment of the processes on top of what all clusters have."""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     killed: set[str] = field(default_factory=set)
 
@@ -55,6 +57,7 @@ class Cluster:
             "HIKAKU_HEARTBEAT_SECONDS": "0.5",
             "HIKAKU_SWEEP_SECONDS": "0.2",
             "PYTHONUNBUFFERED": "1",
+            **self.settings,
         }
 
     def configure(self) -> None:
@@ -185,6 +188,7 @@ def cluster(
     endpoints: list[dict[str, Any]],
     *,
     workers: int = 2,
+    settings: dict[str, str] | None = None,
 ) -> Iterator[Cluster]:
     started = Cluster(
         directory=directory,
@@ -192,6 +196,7 @@ def cluster(
         redis_url=redis_url,
         sessions=sessions,
         endpoints=endpoints,
+        settings=settings or {},
     )
     started.configure()
     try:

@@ -54,7 +54,7 @@ class Calls:
 
 
 async def test_a_small_job_that_comes_later_is_next():
-    calls = Calls(Turns(4))
+    calls = Calls(Turns(4, spare=0))
     calls.ask(party("large"), 100)
     await calls.settled()
     calls.ask(party("small"), 2)
@@ -64,8 +64,19 @@ async def test_a_small_job_that_comes_later_is_next():
     await calls.stop()
 
 
+async def test_the_first_calls_of_a_job_wait_for_no_call_of_another():
+    calls = Calls(Turns(40))
+    calls.ask(party("large"), 100)
+    await calls.settled()
+    for number in range(3):
+        calls.ask(party(f"small{number}"), 4)
+    await calls.settled()
+    assert calls.flying() == {"large": 40, "small0": 4, "small1": 4, "small2": 2}, "a fourth more"
+    await calls.stop()
+
+
 async def test_two_projects_share_by_their_weights():
-    calls = Calls(Turns(8))
+    calls = Calls(Turns(8, spare=0))
     calls.ask(party("a", "heavy", weight=3), 200)
     calls.ask(party("b", "light", weight=1), 200)
     await calls.settled()
@@ -75,7 +86,7 @@ async def test_two_projects_share_by_their_weights():
 
 
 async def test_inside_a_project_the_first_priority_goes_first():
-    calls = Calls(Turns(1))
+    calls = Calls(Turns(1, spare=0))
     calls.ask(party("running"), 1)
     await calls.settled()
     calls.ask(party("later", priority=7), 2)
@@ -86,7 +97,7 @@ async def test_inside_a_project_the_first_priority_goes_first():
 
 
 async def test_many_jobs_of_one_project_do_not_outweigh_one_of_another():
-    calls = Calls(Turns(4))
+    calls = Calls(Turns(4, spare=0))
     for number in range(10):
         calls.ask(party(f"many{number}", "many"), 10)
     calls.ask(party("one", "one"), 100)
@@ -118,7 +129,7 @@ async def test_only_a_few_stand_before_the_limit_of_an_endpoint():
 
 
 async def test_who_waits_for_a_job_that_stops_is_sent_away():
-    turns = Turns(1)
+    turns = Turns(1, spare=0)
     stopped = False
 
     def check() -> None:
@@ -139,7 +150,7 @@ async def test_who_waits_for_a_job_that_stops_is_sent_away():
 
 
 async def test_a_turn_that_is_not_allowed_any_more_is_given_back():
-    turns = Turns(1)
+    turns = Turns(1, spare=0)
 
     def check() -> None:
         raise Paused
@@ -152,7 +163,7 @@ async def test_a_turn_that_is_not_allowed_any_more_is_given_back():
 
 
 async def test_who_gives_up_waiting_leaves_no_trace():
-    turns = Turns(1)
+    turns = Turns(1, spare=0)
     async with turns.turn(party("other"), "e", no_check):
         waiting = asyncio.create_task(turns.turn(party("job"), "e", no_check).__aenter__())
         await asyncio.sleep(0)
