@@ -15,7 +15,7 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,13 @@ import redis
 from hikaku.failpoints import Point
 from tests.faults.whole_stack import StackKills, kill_whole_stacks
 from tests.support.arena import Arena, Member, arena
-from tests.support.history import Figures, Violation, figures, resumed_after
+from tests.support.history import (
+    Figures,
+    Violation,
+    figures,
+    next_call_after,
+    taken_up_after,
+)
 
 LEASE = 8.0
 """Seconds: the product's own, as are the heartbeat and the sweep of these runs."""
@@ -52,8 +58,10 @@ class Row:
     faults: dict[str, int]
     figures: Figures
     violations: tuple[str, ...]
-    resumed: tuple[float, ...]
-    """Seconds from each kill or freeze until what it interrupted was asked again."""
+    next_call: tuple[float, ...]
+    """Seconds from each kill or freeze of a worker until another asked anything."""
+    taken_up: tuple[float, ...]
+    """Seconds until what it interrupted was asked again; a queue may be before it."""
     seconds: float
 
 
@@ -225,15 +233,19 @@ def run(seed: int, cells: int, longest: float) -> Row:
         history, violations = place.examine(job)
         if violations:
             keep(seed, place, violations)
-        resumed = [resumed_after(history, fault) for fault in history.faults]
         return Row(
             seed=seed,
             faults=dict(storm.made),
             figures=figures(history),
             violations=tuple(map(str, violations)),
-            resumed=tuple(one for one in resumed if one is not None),
+            next_call=_known(next_call_after(history, fault) for fault in history.faults),
+            taken_up=_known(taken_up_after(history, fault) for fault in history.faults),
             seconds=time.monotonic() - began,
         )
+
+
+def _known(seconds: Iterable[float | None]) -> tuple[float, ...]:
+    return tuple(one for one in seconds if one is not None)
 
 
 def keep(seed: int, place: Arena, violations: Sequence[Violation]) -> None:
@@ -247,7 +259,7 @@ def keep(seed: int, place: Arena, violations: Sequence[Violation]) -> None:
 
 COLUMNS = (
     "seed", "faults", "cells", "lost", "doubled", "hidden", "calls", "failed calls", "repeated",
-    "bound", "shown", "resumed p50 / max s", "manual steps",
+    "bound", "shown", "next call p50 / max s", "taken up p50 / max s", "manual steps",
 )  # fmt: skip
 
 
@@ -257,29 +269,29 @@ def table(rows: Sequence[Row]) -> str:
         f"| {' | '.join(COLUMNS)} |",
         "| ---: " * len(COLUMNS) + "|",
     ]
-    for row in rows:
-        f, r = row.figures, row.resumed
-        resumed = f"{statistics.median(r):.1f} / {max(r):.1f}" if r else "-"
-        lines.append(
-            f"| {row.seed} | {sum(row.faults.values())} | {f.cells} | {f.lost} | {f.doubled} "
-            f"| {f.hidden} | {f.calls} | {f.failures} | {f.repeated} | {f.bound} | {f.shown} "
-            f"| {resumed} | 0 |"
-        )
+    lines += [_line(str(row.seed), [row]) for row in rows]
     if rows:
-        lines.append(_total(rows))
+        lines.append(_line(f"all {len(rows)}", rows))
     return "\n".join(lines)
 
 
-def _total(rows: Sequence[Row]) -> str:
-    sums = [
-        sum(getattr(row.figures, name) for row in rows)
-        for name in ("cells", "lost", "doubled", "hidden", "calls", "failures", "repeated",
-                     "bound", "shown")
-    ]  # fmt: skip
-    resumed = [one for row in rows for one in row.resumed]
-    shown = f"{statistics.median(resumed):.1f} / {max(resumed):.1f}" if resumed else "-"
-    faults = sum(sum(row.faults.values()) for row in rows)
-    return f"| all {len(rows)} | {faults} | {' | '.join(map(str, sums))} | {shown} | 0 |"
+def _line(name: str, rows: Sequence[Row]) -> str:
+    names = ("cells", "lost", "doubled", "hidden", "calls", "failures", "repeated", "bound",
+             "shown")  # fmt: skip
+    sums = [sum(getattr(row.figures, name) for row in rows) for name in names]
+    cells = [
+        name,
+        sum(sum(row.faults.values()) for row in rows),
+        *sums,
+        _spread([one for row in rows for one in row.next_call]),
+        _spread([one for row in rows for one in row.taken_up]),
+        0,
+    ]
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _spread(seconds: Sequence[float]) -> str:
+    return f"{statistics.median(seconds):.1f} / {max(seconds):.1f}" if seconds else "-"
 
 
 def _kinds(rows: Sequence[Row]) -> str:

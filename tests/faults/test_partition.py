@@ -126,7 +126,7 @@ def test_a_worker_that_is_cut_off_for_longer_than_its_lease_changes_nothing(plac
     for worker in (cut, other):
         made.wait_asking(worker)
     made.wait_done(job, CELLS // 5)
-    made.shut_out(cut)
+    made.cut_off(cut)
     here.cut_off()
     made.wait(lambda: was_claimed_again(made, job), "the other to take its shards")
     here.heal()

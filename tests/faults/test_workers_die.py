@@ -35,6 +35,18 @@ def test_workers_that_die_at_their_work_lose_nothing(place, points):
     place.finish(job)
 
 
+def test_the_work_of_a_killed_worker_is_taken_up_before_its_lease_ends(place):
+    place.no_workers()
+    hour = {"HIKAKU_LEASE_SECONDS": "300"}
+    victim, _ = place.start("worker", **hour), place.start("worker", **hour)
+    job = place.submit(CELLS)
+    place.wait_asking(victim)
+    place.wait_done(job, CELLS // 8)
+    place.kill(victim)
+    place.finish(job)
+    place.no_workers()
+
+
 def test_workers_that_die_over_a_dead_ones_spool_lose_nothing(place):
     place.no_workers()
     job = place.submit(CELLS)

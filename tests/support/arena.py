@@ -233,14 +233,15 @@ class Arena:
         member.process.wait(30)
         return fault
 
-    def shut_out(self, member: Member, *, safe_until: float | None = None) -> Fault:
-        """Note that nobody can read a worker's spool from now on."""
+    def cut_off(self, member: Member) -> Fault:
+        """Note that a worker is alone with the provider: it asks until its lease ends."""
         now = time.time()
-        return self.diary.note(Harm.SHUT_OUT, member.name, now, safe_until=safe_until)
+        return self.diary.note(Harm.SHUT_OUT, member.name, now, asks_until=now + LEASE + 1)
 
     def freeze(self, member: Member, *, safe_until: float | None = None) -> Fault:
         """SIGSTOP; `thaw` ends it."""
-        fault = self.shut_out(member, safe_until=safe_until)
+        now = time.time()
+        fault = self.diary.note(Harm.SHUT_OUT, member.name, now, safe_until=safe_until)
         member.process.send_signal(signal.SIGSTOP)
         return fault
 

@@ -101,6 +101,8 @@ class Fault:
     """Calls that it may have in flight at once, by its configuration."""
     safe_until: float | None = None
     """What was answered before this moment was safe; None reckons it from `at`."""
+    asks_until: float | None = None
+    """When its last call can have arrived; None: soon after `at`. Later ones are not excused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +224,13 @@ def doubled_slots(slots: Iterable[tuple[str, str, str | None]], jobs: int) -> li
     return found
 
 
-def resumed_after(history: History, fault: Fault) -> float | None:
+def next_call_after(history: History, fault: Fault) -> float | None:
+    """Seconds from a fault until anybody else asked anything; None if all had been asked."""
+    later = [c.at for c in history.calls if c.at > fault.at and c.caller != fault.caller]
+    return min(later) - fault.at if later else None
+
+
+def taken_up_after(history: History, fault: Fault) -> float | None:
     """Seconds from a fault until a cell that it interrupted was asked again; None if none was."""
     cells = {call.cell for call in _suspects(fault, history.calls)}
     again = [
@@ -387,10 +395,10 @@ def _suspects(fault: Fault, calls: Iterable[Call]) -> Iterator[Call]:
     safe_until = fault.safe_until
     if safe_until is None:
         safe_until = fault.at - (READING if fault.harm is Harm.KILLED else STORING)
+    asks_until = fault.at + READING if fault.asks_until is None else fault.asks_until
     for call in calls:
-        if call.caller == fault.caller and (
-            call.answered_at is None or call.answered_at > safe_until
-        ):
+        is_safe = call.answered_at is not None and call.answered_at <= safe_until
+        if call.caller == fault.caller and call.at <= asks_until and not is_safe:
             yield call
 
 
@@ -401,7 +409,7 @@ class Diary:
     most: int
     faults: list[Fault] = field(default_factory=list)
 
-    def note(self, harm: Harm, caller: str, at: float, *, safe_until: float | None = None) -> Fault:
-        fault = Fault(harm=harm, caller=caller, at=at, most=self.most, safe_until=safe_until)
+    def note(self, harm: Harm, caller: str, at: float, **more: float | None) -> Fault:
+        fault = Fault(harm=harm, caller=caller, at=at, most=self.most, **more)
         self.faults.append(fault)
         return fault

@@ -18,7 +18,8 @@ from tests.support.history import (
     doubled_slots,
     figures,
     late_calls,
-    resumed_after,
+    next_call_after,
+    taken_up_after,
     too_fast,
 )
 
@@ -91,7 +92,9 @@ def test_a_clean_run_has_no_violation():
 def test_a_call_in_flight_at_a_kill_may_be_made_again_and_is_shown():
     assert check(KILLED) == []
     assert (figures(KILLED).repeated, figures(KILLED).bound) == (1, 1)
-    assert resumed_after(KILLED, KILL) == pytest.approx(4.0)
+    assert taken_up_after(KILLED, KILL) == pytest.approx(4.0)
+    assert next_call_after(KILLED, KILL) == pytest.approx(4.0)
+    assert next_call_after(CLEAN, KILL) is None
 
 
 def test_a_failure_allows_another_call():
@@ -154,6 +157,14 @@ def test_a_frozen_worker_is_excused_for_what_nobody_could_read():
     zombie = replace(KILL, harm=Harm.SHUT_OUT)
     answered = replace(KILLED, calls=[*CLEAN.calls[:3], call(3, at=4.8), *KILLED.calls[4:]])
     assert check(replace(answered, faults=[zombie])) == []
+
+
+def test_a_frozen_worker_is_not_excused_for_what_it_asked_when_it_woke():
+    zombie = replace(KILL, harm=Harm.SHUT_OUT)
+    awake = [*CLEAN.calls[:3], call(3, at=9.0), call(3, at=9.5, caller="w.1")]
+    assert of(replace(KILLED, calls=awake, faults=[zombie])) == ["I2"]
+    cut_off = replace(zombie, asks_until=9.2)
+    assert of(replace(KILLED, calls=awake, faults=[cut_off])) == []
 
 
 def test_more_repeats_than_a_worker_can_have_in_flight_are_not_excused():
