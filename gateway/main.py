@@ -13,7 +13,6 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -68,11 +67,11 @@ def create_app(
     surfaces = routes(gateway)
     app = Starlette(
         routes=[*surfaces, Route("/health", _health), *Documentation(gateway).routes()],
-        middleware=[Middleware(Shortcut, routes=surfaces)],
         exception_handlers={HTTPException: _refused},
         lifespan=lifespan,
     )
-    return BearerKey(app, api_key) if api_key else app
+    short = Shortcut(app, surfaces)
+    return BearerKey(short, api_key) if api_key else short
 
 
 def app_of_environment() -> ASGIApp:

@@ -1,6 +1,7 @@
 """Which endpoint a name leads to this time."""
 
 import math
+from functools import lru_cache
 from hashlib import blake2b
 from random import Random
 
@@ -20,9 +21,17 @@ def pick(route: TrafficRoute, random: Random, sticky: object = None) -> str:
     """
     if route.sticky and isinstance(sticky, str) and sticky:
         return max(route.shares, key=lambda share: _affinity(route.name, sticky, *share))[0]
-    names = [name for name, _ in route.shares]
-    weights = [weight for _, weight in route.shares]
-    return random.choices(names, weights)[0]
+    drawn = random.random() * _sum(route.shares)
+    for name, weight in route.shares:
+        drawn -= weight
+        if drawn < 0:
+            return name
+    return next(name for name, weight in reversed(route.shares) if weight > 0)
+
+
+@lru_cache(maxsize=1024)
+def _sum(shares: tuple[tuple[str, float], ...]) -> float:
+    return sum(weight for _, weight in shares)
 
 
 def _affinity(route: str, sticky: object, name: str, weight: float) -> float:

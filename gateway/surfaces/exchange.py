@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
 from gateway.errors import GatewayError, InvalidRequest, MalformedAnswer, Unavailable
+from gateway.surfaces.watch import Watch
 from gateway.tickets import Ticket
 from gateway.types import JSON
 
@@ -30,6 +31,8 @@ DONE = b"data: [DONE]\n\n"
 _JSON = (b"content-type", b"application/json")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}", re.ASCII)
+
+RawHeaders = list[tuple[bytes, bytes]]
 
 T = TypeVar("T")
 
@@ -90,9 +93,9 @@ class Call:
             )
         return self._ticket
 
-    def told(self) -> dict[str, str]:
+    def told(self) -> RawHeaders:
         """Headers about how it went; none when no model was asked."""
-        return self._ticket.headers() if self._ticket is not None else {}
+        return self._ticket.raw_headers() if self._ticket is not None else []
 
     @property
     def path(self) -> str:
@@ -164,7 +167,7 @@ class Call:
 class Reply(Protocol):
     """What a handler gives back."""
 
-    async def deliver(self, receive: Receive, send: Send, told: Mapping[str, str]) -> None:
+    async def deliver(self, receive: Receive, send: Send, told: RawHeaders) -> None:
         """Send it, with headers about how it went."""
         ...
 
@@ -182,8 +185,8 @@ class Whole(Reply):
         self.headers = headers
 
     @override
-    async def deliver(self, receive: Receive, send: Send, told: Mapping[str, str]) -> None:
-        headers = [_JSON, (b"content-length", str(len(self.body)).encode()), *raw_headers(told)]
+    async def deliver(self, receive: Receive, send: Send, told: RawHeaders) -> None:
+        headers = [_JSON, (b"content-length", b"%d" % len(self.body)), *told]
         if self.headers:
             headers += raw_headers(self.headers)
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
@@ -236,25 +239,18 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine that runs has a task
-    left = False
-
-    def leave(_: object) -> None:
-        nonlocal left
-        if not watcher.cancelled():
-            left = True
-            task.cancel()
-
-    watcher = asyncio.ensure_future(_disconnect(receive))
-    watcher.add_done_callback(leave)
+    watch = Watch(receive, task)
+    if watch.left:
+        work.close()
+        raise ClientLeftError
     try:
         return await work
     except asyncio.CancelledError:
-        if left and task.uncancel() == 0:
+        if watch.left and task.uncancel() == 0:
             raise ClientLeftError from None
         raise
     finally:
-        watcher.remove_done_callback(leave)
-        watcher.cancel()
+        watch.end()
 
 
 def _first_mistake(raw: bytes) -> tuple[str, int]:
@@ -268,11 +264,6 @@ def _first_mistake(raw: bytes) -> tuple[str, int]:
     except RecursionError:
         return "nested too deeply", 0
     return "not strict JSON", 0
-
-
-async def _disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def data_frames(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
@@ -343,15 +334,15 @@ class EventStream(Reply):
         return cls(first, frames, failure=failure, end=end)
 
     @override
-    async def deliver(self, receive: Receive, send: Send, told: Mapping[str, str]) -> None:
+    async def deliver(self, receive: Receive, send: Send, told: RawHeaders) -> None:
         async with aclosing(self._rest):
             try:
                 await while_connected(receive, self._send(send, told))
             except ClientLeftError:
                 return
 
-    async def _send(self, send: Send, told: Mapping[str, str]) -> None:
-        headers = [*self._HEADERS, *raw_headers(told)]
+    async def _send(self, send: Send, told: RawHeaders) -> None:
+        headers = [*self._HEADERS, *told]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await _frame(send, self._first)
         try:

@@ -20,6 +20,7 @@ from gateway.providers.access import access_of
 from gateway.surfaces.exchange import (
     Call,
     ClientLeftError,
+    RawHeaders,
     Reply,
     raw_headers,
     route,
@@ -88,15 +89,15 @@ class Piped(Reply):
         self._stack = stack
 
     @override
-    async def deliver(self, receive: Receive, send: Send, told: Mapping[str, str]) -> None:
+    async def deliver(self, receive: Receive, send: Send, told: RawHeaders) -> None:
         async with self._stack:
             try:
                 await while_connected(receive, self._send(send, told))
             except ClientLeftError:
                 return
 
-    async def _send(self, send: Send, told: Mapping[str, str]) -> None:
-        headers = raw_headers(_returned(self._reply.headers)) + raw_headers(told)
+    async def _send(self, send: Send, told: RawHeaders) -> None:
+        headers = raw_headers(_returned(self._reply.headers)) + told
         start = {"type": "http.response.start", "status": self._reply.status, "headers": headers}
         await send(start)
         async for piece in self._reply.chunks:

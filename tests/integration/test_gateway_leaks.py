@@ -61,7 +61,7 @@ async def test_storms_leave_no_place_call_task_or_connection_behind():
                 assert [r.in_flight for r in gateway.replicas("a")] == [0] * len(
                     gateway.replicas("a")
                 )
-                assert gateway._lines["a"].gate._free == 40  # type: ignore[attr-defined]
+                assert gateway._lines["a"].gate._busy == 0  # type: ignore[attr-defined]
         await asyncio.gather(*model.tasks)
         assert model.running == 0
         assert len(asyncio.all_tasks()) == before
