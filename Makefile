@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 LOCKS := api worker gateway stack dev
 CLIENTS := mlflow28 mlflow222 mlflow3
 
-.PHONY: help demo up down test check unit bench lock wheels clean
+.PHONY: help demo up down test check unit faults bench lock wheels clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -39,6 +39,9 @@ check: $(INSTALLED) ## Format, lint, types, import directions, unit tests: under
 
 unit: $(INSTALLED) ## Run the unit tests alone
 	@$(BIN)/python -m pytest -q -p no:cacheprovider tests/unit
+
+faults: $(INSTALLED) ## Kill, freeze and cut off everything at random for about 20 minutes, and write a table; SEED=7 repeats one run
+	@$(BIN)/python -m tests.faults.soak $(if $(SEED),--seed $(SEED)) --report build/faults.md
 
 bench: $(INSTALLED) ## Run the benchmarks, each beside its floor
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
