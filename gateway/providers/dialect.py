@@ -51,8 +51,12 @@ class _Body(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw(b"")
 
 
+class _Vector(msgspec.Struct):
+    embedding: msgspec.Raw
+
+
 class _Embeddings(msgspec.Struct):
-    data: list[msgspec.Raw]
+    data: list[_Vector]
     usage: _Usage | None = None
     model: str | None = None
 

@@ -90,7 +90,7 @@ def _from_candidates(kind: EndpointType, request: dict[str, JSON]) -> dict[str, 
         request["input"] = request.pop("text")
         return request
     count = request.pop("candidate_count", None)
-    if count not in {None, 1}:
+    if count not in (None, 1):
         request["n"] = count
     # That generation sends its default on: answers were greedy unless asked otherwise.
     request.setdefault("temperature", 0.0)
