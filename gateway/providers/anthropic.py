@@ -68,6 +68,11 @@ class OwnDoor(Door):
         if endpoint.secret is not None:
             self._headers["x-api-key"] = endpoint.secret
 
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What every request bears, the key included."""
+        return self._headers
+
     @override
     async def request(self, payload: dict[str, JSON], *, stream: bool) -> WireRequest:
         return self._written(self._url, payload | ({"stream": True} if stream else {}))
@@ -131,6 +136,13 @@ class AnthropicProvider(Abilities, Provider):
     async def count_tokens(self, body: JSONObject) -> Answer:
         request = await self._door.count(own_words(body))
         return count_answer((await called(self._transport, request, _failure)).body)
+
+
+def batch_params(endpoint: Endpoint, body: JSONObject) -> dict[str, JSON]:
+    """What one request of a message batch asks."""
+    payload = _payload(body, endpoint.options.get("max_tokens") or DEFAULT_TOKENS)
+    payload.pop(BETAS, None)
+    return {"model": endpoint.model, **payload}
 
 
 def _payload(body: JSONObject, most: JSON) -> dict[str, JSON]:
