@@ -9,7 +9,7 @@ from gateway.breaker import CircuitBreaker
 from gateway.config import Catalog, Endpoint, ReplicaAddress
 from gateway.errors import EndpointUnavailable
 from gateway.http import Transport
-from gateway.http.told import ListeningTransport
+from gateway.http.listening import ListeningTransport
 from gateway.limits import Callers, Gate
 from gateway.pools import Pool, Replica, Vitals
 from gateway.providers import bind

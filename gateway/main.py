@@ -30,6 +30,7 @@ CONFIG_VARIABLE = "HIKAKU_GATEWAY_CONFIG"
 REDIS_VARIABLE = "HIKAKU_REDIS_URL"
 USAGE_VARIABLE = "HIKAKU_USAGE_LOG"
 PATIENCE_VARIABLE = "HIKAKU_INTERACTIVE_WAIT_SECONDS"
+SCHEMA_PATH = "/schemas/gateway.schema.json"
 _PATIENCE = 5.0
 """Seconds a call waits for its turn before it is refused with 429."""
 _OPEN_PATHS = frozenset({"/health"})
@@ -66,7 +67,12 @@ def create_app(
 
     surfaces = routes(gateway)
     app = Starlette(
-        routes=[*surfaces, Route("/health", _health), *Documentation(gateway).routes()],
+        routes=[
+            *surfaces,
+            Route("/health", _health),
+            Route(SCHEMA_PATH, _schema),
+            *Documentation(gateway).routes(),
+        ],
         exception_handlers={HTTPException: _refused},
         lifespan=lifespan,
     )
@@ -176,6 +182,13 @@ def _is_loopback(host: str) -> bool:
 
 async def _health(_: Request) -> Response:
     return JSONResponse({"status": "OK"})
+
+
+async def _schema(_: Request) -> Response:
+    # Not above: it is seldom asked for, and reads the sources of the configuration.
+    from gateway.config.published import published  # noqa: PLC0415
+
+    return Response(published(), media_type="application/schema+json")
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -3,12 +3,14 @@
 from datetime import datetime
 
 from pydantic import Field
+from starlette.responses import Response
 
 from api.context import Context
 from api.dependencies import ContextDep
 from api.wire import Out, problems, resource
 from gateway.client import Gateway
 from gateway.config import Catalog, Endpoint
+from gateway.config.published import published
 from gateway.types import EndpointType
 from hikaku.errors import Conflict, InvalidInput
 from hikaku.specs import EndpointIdentity, identity
@@ -67,6 +69,12 @@ class Endpoints(Out):
 async def list_endpoints(context: ContextDep) -> Endpoints:
     """Gives every endpoint of the gateway's configuration, usable or not, without secrets."""
     return _listed(context)
+
+
+@router.get("/schema", summary="Get the JSON Schema of the gateway's file")
+def read_schema() -> Response:
+    """Gives JSON Schema, draft 2020-12, for editors and checkers; YAML is checked by it as JSON."""
+    return Response(published(), media_type="application/schema+json")
 
 
 @router.post("/reload", summary="Read the gateway's file now", responses=problems(409, 422))

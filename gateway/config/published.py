@@ -5,6 +5,7 @@ completes and checks it. What joins entries (names, destinations, fallbacks) is 
 """
 
 import ast
+import functools
 import inspect
 import json
 import sys
@@ -67,6 +68,12 @@ def json_schema() -> Schema:
 def text() -> str:
     """As it is published."""
     return json.dumps(json_schema(), ensure_ascii=False, indent=1) + "\n"
+
+
+@functools.cache
+def published() -> bytes:
+    """The same, as it is served."""
+    return text().encode()
 
 
 def _entry(otherwise: str) -> Schema:

@@ -18,14 +18,17 @@ from gateway.errors import (
     TimedOut,
     Unavailable,
 )
+from gateway.http.told import told_in
 
 _QUOTA_CODES = frozenset(
     {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "quota_exceeded"}
 )
+_QUOTA_WORDS = ("credit balance is too low", "insufficient balance", "insufficient credits")
 _FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "responsible_ai_policy"})
 _RUSH_CODES = frozenset(
     {"overloaded", "overloaded_error", "rate_limit_exceeded", "rate_limit_error"}
 )
+_LONGEST_RESET = 60.0
 _LONGEST_EXCERPT = 500
 """Characters of a body that is no JSON, quoted in a message."""
 
@@ -39,13 +42,30 @@ def check(status: int, headers: Mapping[str, str], body: bytes) -> None:
 def failure_of(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
     """The error that a reply without success means."""
     message, code = _explanation(body)
-    kind = _kind(status, code)
+    kind = QuotaExhausted if _is_broke(message) else _kind(status, code)
     return kind(
         message or f"HTTP {status} without a word of explanation",
         status=status,
-        retry_after=retry_after(headers),
+        retry_after=_patience(status, headers),
         code=code,
     )
+
+
+def _is_broke(message: str) -> bool:
+    """Whether words tell of an empty account; Anthropic's code says "invalid request"."""
+    low = message.lower()
+    return any(words in low for words in _QUOTA_WORDS)
+
+
+def _patience(status: int, headers: Mapping[str, str]) -> timedelta | None:
+    """How long to wait: as asked, else until what is used up is there again."""
+    asked = retry_after(headers)
+    if asked is not None or status != 429:  # noqa: PLR2004 - too many requests
+        return asked
+    told = told_in(headers)
+    patience = told.patience if told is not None else None
+    # Until all of it is there again; some of it is there before.
+    return timedelta(seconds=min(patience, _LONGEST_RESET)) if patience is not None else None
 
 
 def event_failure(event: bytes) -> GatewayError:

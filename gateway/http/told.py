@@ -3,17 +3,9 @@
 import re
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
-
-from typing_extensions import override
-
-from gateway.http.wire import Reply, ReplyStream, Transport, WireRequest
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+from typing import Literal, NamedTuple
 
 _NAME = re.compile(r"(?:x-|anthropic-)?ratelimit-([a-z\-]+)\Z")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s|d)")
@@ -181,37 +173,3 @@ def _value(kind: str, text: str) -> float | None:
     except ValueError:
         return None
     return value if 0 <= value < float("inf") else None
-
-
-class Hearer(Protocol):
-    """Who wants to know."""
-
-    def heard(self, told: Told | None) -> None:
-        """Called with every reply; None: it said nothing of limits."""
-        ...
-
-
-class ListeningTransport(Transport):
-    """Another transport, whose replies are listened to."""
-
-    def __init__(self, transport: Transport, vendor: str, hearer: Hearer) -> None:
-        self._transport = transport
-        self._reader = Reader(vendor)
-        self._hearer = hearer
-
-    @override
-    async def send(self, request: WireRequest) -> Reply:
-        reply = await self._transport.send(request)
-        self._hearer.heard(self._reader.read(reply.status, reply.headers))
-        return reply
-
-    @override
-    @asynccontextmanager
-    async def stream(self, request: WireRequest) -> "AsyncIterator[ReplyStream]":
-        async with self._transport.stream(request) as reply:
-            self._hearer.heard(self._reader.read(reply.status, reply.headers))
-            yield reply
-
-    @override
-    async def close(self) -> None:
-        await self._transport.close()

@@ -88,3 +88,9 @@ def test_swagger_comes_from_here_alone(client):
 def test_no_other_file_of_the_package_is_served(client):
     for name in ("LICENSE", "../LICENSE", "%2e%2e/LICENSE", "swagger-ui.css.map"):
         assert client.get(f"/docs/{name}").status_code in {404, 422}
+
+
+def test_the_schema_of_the_gateways_file_is_served(client):
+    answer = client.get("/api/v1/endpoints/schema")
+    assert answer.headers["content-type"] == "application/schema+json"
+    assert "EndpointEntry" in answer.json()["$defs"]
