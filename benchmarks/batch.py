@@ -1,36 +1,27 @@
 """A batch of 2,000 rows x 2 endpoints at 200 ms, beside a bare script that makes the same calls.
 
 Floor: an aiohttp script with 200 calls in flight that writes JSONL: no retry, no score, no resume.
-Ours: everything (API, workers, Postgres, Valkey), with an exact-match scorer.
+Ours: everything (API, workers, Postgres, Valkey), with an exact-match scorer. Each as often as
+`--runs` says, the first of ours to warm up and not counted; of the others the medians.
 
     python benchmarks/batch.py [--rows 2000] [--latency-ms 200] [--in-flight 200] [--workers 1]
+    python benchmarks/batch.py --latency-ms 0 --rows 5000       cells/s of one worker process
+    python benchmarks/batch.py --rows 10000 --in-flight 400     wall against the ideal
 """
 
 import argparse
 import asyncio
 import json
-import os
-import subprocess
-import sys
-import tempfile
+import statistics
 import time
 from pathlib import Path
 
 import aiohttp
-import httpx2
-import psutil
 import uvloop
-import yaml
-from _upstream import answer
+from _stack import MODELS, Stack, figure, lines, questions, stack
 
-HERE = Path(__file__).parent
-HIKAKU = Path(sys.executable).with_name("hikaku")
-MODELS = ("a", "b")
-
-
-def questions(n: int) -> list[dict[str, str]]:
-    asked = [f"質問{i}: " + "この文の長さはおよそ三百文字です。" * 8 for i in range(n)]
-    return [{"q": text, "expected": answer(text)} for text in asked]
+POLL_SECONDS = 0.25
+"""Between two looks at the job: what somebody who waits for it costs the API is counted too."""
 
 
 async def floor(url: str, rows: list[dict[str, str]], in_flight: int, out: Path) -> None:
@@ -50,79 +41,23 @@ async def floor(url: str, rows: list[dict[str, str]], in_flight: int, out: Path)
             await asyncio.gather(*[one(model, row) for model in MODELS for row in rows])
 
 
-def run_floor(
-    url: str, rows: list[dict[str, str]], in_flight: int, folder: Path
-) -> tuple[float, float]:
+def run_floor(running: Stack, rows: list[dict[str, str]], in_flight: int) -> tuple[float, float]:
     began, cpu = time.perf_counter(), time.process_time()
-    uvloop.run(floor(url, rows, in_flight, folder / "floor.jsonl"))
+    url = f"http://127.0.0.1:{running.port}"
+    uvloop.run(floor(url, rows, in_flight, running.folder / "floor.jsonl"))
     return time.perf_counter() - began, time.process_time() - cpu
 
 
-def cpu_of(pids: dict[str, int]) -> dict[str, float]:
-    used = {}
-    for name, pid in pids.items():
-        process = psutil.Process(pid)
-        times = process.cpu_times()
-        total = times.user + times.system + times.children_user + times.children_system
-        for child in process.children(recursive=True):
-            mine = child.cpu_times()
-            total += mine.user + mine.system
-        used[name] = total
-    return used
-
-
-def gateway_file(folder: Path, url: str, concurrency: int) -> None:
-    endpoints = [
-        {
-            "name": model,
-            "endpoint_type": "llm/v1/chat",
-            "model": {
-                "provider": "openai-compatible",
-                "name": model,
-                "config": {"api_base": url + "/v1"},
-            },
-            "limits": {"concurrency": concurrency},
-        }
-        for model in MODELS
-    ]
-    (folder / "gateway.yaml").write_text(yaml.safe_dump({"endpoints": endpoints}), "utf-8")
-
-
-def run_ours(folder: Path, rows: list[dict[str, str]], workers: int) -> dict[str, object]:
-    described = json.loads((folder / ".hikaku/stack.json").read_text("utf-8"))
-    api = described["urls"]["api"] + "/api/v1"
-    pids = {name: one["pid"] for name, one in described["processes"].items() if one["pid"]}
-    body = b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
-    headers = {"content-type": "application/x-ndjson"}
-    uploaded = httpx2.post(f"{api}/datasets?name=b", content=body, headers=headers).json()
-    before, began = cpu_of(pids), time.perf_counter()
-    spec = {
-        "prompt": {"template": "{{q}}"},
-        "dataset": {"id": uploaded["id"]},
-        "endpoints": list(MODELS),
-        "scorers": [{"type": "exact_match"}],
-        "reuse": "off",
-    }
-    job = httpx2.post(f"{api}/jobs", json=spec, timeout=30).json()
-    while job["state"] not in {"completed", "completed_with_errors", "failed"}:
-        time.sleep(0.1)
-        job = httpx2.get(f"{api}/jobs/{job['id']}", timeout=30).json()
+def run_ours(running: Stack, dataset: dict, cells: int) -> tuple[float, float]:
+    before, began = running.cpu(), time.perf_counter()
+    job = running.wait(running.submit(dataset), every=POLL_SECONDS)
     wall = time.perf_counter() - began
-    after = cpu_of(pids)
-    cpu = {name: round(after[name] - before[name], 2) for name in pids}
-    rss = {n: psutil.Process(p).memory_info().rss // 2**20 for n, p in pids.items()}
-    return {"wall": wall, "cpu": cpu, "rss": rss, "job": job, "workers": workers}
-
-
-def report(cells: int, wall: float, cpu: float, ours: dict[str, object]) -> None:
-    job, total = ours["job"], sum(ours["cpu"].values())
-    print(f"floor: {wall:6.2f} s wall  {cpu:6.2f} s CPU  {cpu / cells * 1e3:.3f} ms a call")
-    print(
-        f"ours:  {ours['wall']:6.2f} s wall  {total:6.2f} s CPU  {total / cells * 1e3:.3f} ms"
-        f" a call  = {ours['wall'] / wall:.2f} x wall, {total / cpu:.2f} x CPU"
-    )
-    print(f"       {cells / ours['wall']:.0f} cells/s  CPU {ours['cpu']}  RSS {ours['rss']} MB")
+    after = running.cpu()
+    cpu = {name: after[name] - before[name] for name in before}
+    each = {name: round(seconds / cells * 1e3, 3) for name, seconds in cpu.items()}
+    print(f"ours:  {wall:6.2f} s wall  {sum(cpu.values()):6.2f} s CPU  ms a call: {each}")
     print(f"       {job['state']}, {job['counts']['ok']} ok of {cells}, {job['calls']} calls")
+    return wall, sum(cpu.values())
 
 
 def main() -> None:
@@ -133,29 +68,40 @@ def main() -> None:
     options.add_argument("--workers", type=int, default=1)
     options.add_argument("--runs", type=int, default=3)
     given = options.parse_args()
-    rows = questions(given.rows)
-    cells = 2 * given.rows
-    port = 9765
-    latency = str(given.latency_ms)
-    command = [sys.executable, HERE / "_upstream.py", "--port", str(port), "--latency-ms", latency]
-    upstream = subprocess.Popen(command)
-    folder = Path(tempfile.mkdtemp(prefix="hk-bench-", dir="/tmp"))
-    url = f"http://127.0.0.1:{port}"
-    gateway_file(folder, url, given.in_flight // 2 // given.workers)
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HIKAKU_", "MLFLOW_"))}
-    stack = [HIKAKU, "up", "--detach", "--without", "models", "--without", "mlflow"]
-    try:
-        subprocess.run(
-            [*stack, "--workers", str(given.workers)],
-            cwd=folder, env=environment, check=True, capture_output=True,
-        )  # fmt: skip
+    rows, cells = questions(given.rows), 2 * given.rows
+    floors, ours = [], []
+    with stack(
+        latency_ms=given.latency_ms, in_flight=given.in_flight, workers=given.workers
+    ) as running:
+        dataset = running.upload("batch", lines(iter(rows)))
+        run_ours(running, dataset, cells)
         for _ in range(given.runs):
-            wall, cpu = run_floor(url, rows, given.in_flight, folder)
-            ours = run_ours(folder, rows, given.workers)
-            report(cells, wall, cpu, ours)
-    finally:
-        subprocess.run([HIKAKU, "down"], cwd=folder, env=environment, check=False)
-        upstream.terminate()
+            floors.append(run_floor(running, rows, given.in_flight))
+            wall, cpu = floors[-1]
+            print(f"floor: {wall:6.2f} s wall  {cpu:6.2f} s CPU  {cpu / cells * 1e3:.3f} ms a call")
+            ours.append(run_ours(running, dataset, cells))
+    report(given, cells, floors, ours)
+
+
+def report(
+    given: argparse.Namespace,
+    cells: int,
+    floors: list[tuple[float, float]],
+    ours: list[tuple[float, float]],
+) -> None:
+    wall, cpu = (statistics.median(column) for column in zip(*ours, strict=True))
+    floor_wall, floor_cpu = (statistics.median(column) for column in zip(*floors, strict=True))
+    what = f"{cells} cells, {given.latency_ms:g} ms, {given.in_flight} in flight"
+    times = cpu / floor_cpu
+    figure(f"CPU of everything against the floor ({what})", times, most=1)
+    if given.latency_ms:
+        times = wall / floor_wall
+        figure(f"wall against the floor ({what})", times, most=1.15)
+        times = wall / (given.latency_ms / 1e3 * cells / given.in_flight)
+        figure(f"wall against the ideal ({what})", times, most=1.1)
+    else:
+        rate = cells / wall
+        figure(f"cells/s, {given.workers} worker ({what})", rate, least=5000)
 
 
 if __name__ == "__main__":
