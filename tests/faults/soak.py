@@ -28,6 +28,7 @@ from tests.faults.whole_stack import StackKills, kill_whole_stacks
 from tests.support.arena import Arena, Member, arena
 from tests.support.history import (
     Figures,
+    History,
     Violation,
     figures,
     next_call_after,
@@ -232,7 +233,7 @@ def run(seed: int, cells: int, longest: float) -> Row:
         place.wait_final(job)
         history, violations = place.examine(job)
         if violations:
-            keep(seed, place, violations)
+            keep(seed, place, history, violations)
         return Row(
             seed=seed,
             faults=dict(storm.made),
@@ -248,13 +249,18 @@ def _known(seconds: Iterable[float | None]) -> tuple[float, ...]:
     return tuple(one for one in seconds if one is not None)
 
 
-def keep(seed: int, place: Arena, violations: Sequence[Violation]) -> None:
+def keep(seed: int, place: Arena, history: History, violations: Sequence[Violation]) -> None:
     """Leave what a person needs who looks for the cause."""
     folder = Path("build") / f"faults-seed-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     for log in [place.log.path, *(member.log for member in place.members)]:
         shutil.copy(log, folder)
-    (folder / "violations").write_text("\n".join(map(str, violations)), encoding="utf-8")
+    lines = [str(violation) for violation in violations]
+    lines += [f"fault {fault}" for fault in history.faults]
+    for cell in dict.fromkeys(cell for violation in violations for cell in violation.cells):
+        lines += [str(call) for call in history.calls if call.cell == cell]
+        lines += [str(line) for line in history.ledger if line.cell == cell]
+    (folder / "violations").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 COLUMNS = (

@@ -23,6 +23,8 @@ STORING = 2.0
 """Seconds that an answer in the spool may need to be in Postgres."""
 
 ANSWERED = frozenset({"ok", "refused", "truncated"})
+SEEN = ANSWERED | {"unknown"}
+"""All else in the ledger is a failure, after which a call may be made again."""
 MAY_BE_BILLED = frozenset({"ok", "refused", "malformed", "unknown", "timeout"})
 FINAL = frozenset({"completed", "completed_with_errors", "failed", "cancelled"})
 
@@ -281,10 +283,13 @@ def _known(history: History) -> Iterator[Violation]:
 
 
 def _shown(history: History) -> Iterator[Violation]:
-    repeated = sum(_repeated(history).values())
-    if history.shown_repeated < repeated:
-        what = f"{repeated} calls were repeated and the job shows {history.shown_repeated}"
-        yield Violation(invariant="I2", what=what)
+    # An answer that its asker did not wait for (it was frozen, and woke after its time limit) is
+    # a failure in the ledger, and what follows it a retry: shown, priced, and not a repetition.
+    failed = Counter(line.cell for line in history.ledger if line.outcome not in SEEN)
+    repeated = _repeated(history, failed)
+    if history.shown_repeated < repeated.total():
+        what = f"{repeated.total()} calls were repeated and the job shows {history.shown_repeated}"
+        yield Violation(invariant="I2", what=what, cells=tuple(repeated))
     if history.shown_calls != len(history.ledger):
         what = f"{len(history.ledger)} calls in the ledger, the job shows {history.shown_calls}"
         yield Violation(invariant="I4", what=what)
@@ -364,15 +369,22 @@ def _ledger_sums(ledger: Iterable[Line]) -> dict[int, _Sums]:
     return sums
 
 
-def _repeated(history: History) -> Counter[Cell]:
-    """Count, by cell, the calls beyond the first and beyond one for each failure."""
+def _repeated(history: History, failed: Mapping[Cell, int] | None = None) -> Counter[Cell]:
+    """Count, by cell, the calls beyond the first and beyond one for each failure.
+
+    Args:
+        history: The job.
+        failed: Failures that somebody else than the provider knows of.
+    """
     seen: dict[Cell, list[Call]] = defaultdict(list)
     for call in history.calls:
         seen[call.cell].append(call)
-    return +Counter({
-        cell: len(calls) - 1 - sum(_has_failed(call) for call in calls)
-        for cell, calls in seen.items()
-    })  # fmt: skip
+    return +Counter(
+        {
+            cell: len(calls) - 1 - max(sum(map(_has_failed, calls)), (failed or {}).get(cell, 0))
+            for cell, calls in seen.items()
+        }
+    )
 
 
 def _has_failed(call: Call) -> bool:

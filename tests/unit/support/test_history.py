@@ -167,6 +167,19 @@ def test_a_frozen_worker_is_not_excused_for_what_it_asked_when_it_woke():
     assert of(replace(KILLED, calls=awake, faults=[cut_off])) == []
 
 
+def test_an_answer_that_its_asker_slept_through_is_a_failure_and_shown_as_one():
+    history = replace(
+        KILLED,
+        calls=[*CLEAN.calls[:3], call(3, at=4.9), call(3, at=30.0, caller="w.1")],
+        ledger=[*CLEAN.ledger[:3], line(3, outcome="timeout"), line(3, epoch=2)],
+        shards=[counted(calls=5, cost_unknown=1)],
+        shown_repeated=0,
+        faults=[replace(KILL, harm=Harm.SHUT_OUT)],
+    )
+    assert check(history) == []
+    assert of(replace(history, faults=[])) == ["I2"], "without a fault it is one call too many"
+
+
 def test_more_repeats_than_a_worker_can_have_in_flight_are_not_excused():
     calls = [call(n, at=4.9, took=None) for n in range(4)]
     again = [call(n, at=9.0, caller="w.1") for n in range(4)]
