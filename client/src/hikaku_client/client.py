@@ -27,6 +27,7 @@ from hikaku_client.wire import (
     EndpointsAnswer,
     JobAnswer,
     Json,
+    UsageAnswer,
 )
 
 Prompt = str | Mapping[str, object] | Sequence[Mapping[str, str]]
@@ -187,6 +188,20 @@ class Client:
             InvalidRequest: The file cannot be used; what was in use stays so.
         """
         return cast("EndpointsAnswer", self._connection.post("/endpoints/reload", {}))
+
+    def usage(
+        self, *, since: str | None = None, until: str | None = None, by: str = "endpoint"
+    ) -> UsageAnswer:
+        """Sum up what models were used for.
+
+        Args:
+            since: RFC 3339 time; None: 30 days before `until`.
+            until: RFC 3339 time; None: now.
+            by: `endpoint`, `caller` or `day`.
+        """
+        query = {"from": since, "to": until, "group_by": by}
+        given = {name: value for name, value in query.items() if value is not None}
+        return cast("UsageAnswer", self._connection.get("/usage", given))
 
     def close(self) -> None:
         """Give the connections back."""

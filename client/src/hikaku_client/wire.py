@@ -273,6 +273,30 @@ class EndpointsAnswer(TypedDict):
     config: NotRequired[ConfigAnswer | None]
 
 
+class UsedAnswer(TypedDict):
+    """Sums of one group of calls."""
+
+    group: str
+    calls: int
+    failed: int
+    provider_calls: int
+    cached: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: str
+    cost_unknown_calls: int
+    of_jobs: int
+
+
+class UsageAnswer(TypedDict):
+    """`GET /usage`."""
+
+    since: str
+    until: str
+    group_by: str
+    data: list[UsedAnswer]
+
+
 class Usage(TypedDict):
     """Tokens of one call."""
 

@@ -91,6 +91,13 @@ class Words:
     yes: str
     no: str
     states: Mapping[str, str]
+    # use
+    used_by: Mapping[str, str]
+    used_calls: str
+    used_by_jobs: str
+    used_in_vain: str
+    used_tokens: str
+    used_money: str
 
 
 ENGLISH = Words(
@@ -186,6 +193,12 @@ ENGLISH = Words(
         "failed": "failed",
         "cancelled": "cancelled",
     },
+    used_by={"endpoint": "endpoint", "caller": "caller", "day": "day"},
+    used_calls="calls",
+    used_by_jobs="of jobs",
+    used_in_vain="failed",
+    used_tokens="tokens in + out",
+    used_money="USD",
 )
 
 JAPANESE = Words(
@@ -283,6 +296,12 @@ JAPANESE = Words(
         "failed": "失敗",
         "cancelled": "中止",
     },
+    used_by={"endpoint": "エンドポイント", "caller": "呼び出し元", "day": "日"},
+    used_calls="呼び出し",
+    used_by_jobs="うちジョブ",
+    used_in_vain="失敗",
+    used_tokens="トークン 入力 + 出力",
+    used_money="USD",
 )
 
 

@@ -304,6 +304,20 @@ def test_chat_prints_the_answer_alone(server, hikaku):
     ]
 
 
+def test_use_is_shown_with_what_is_not_known(server, hikaku):
+    sums = {
+        "group": "gpt", "calls": 12, "failed": 1, "provider_calls": 14, "cached": 0,
+        "input_tokens": 300, "output_tokens": 40, "cost_usd": "0.5", "cost_unknown_calls": 2,
+        "of_jobs": 10,
+    }  # fmt: skip
+    times = {"since": "2026-11-01T00:00:00Z", "until": "2026-11-22T00:00:00Z"}
+    server.on("GET /usage", {**times, "group_by": "endpoint", "data": [sums]})
+    shown = hikaku("usage", "--by", "endpoint").stdout
+    assert "300 + 40" in shown
+    assert "0.5 (+2?)" in shown
+    assert "呼び出し" in hikaku("usage", "--lang", "ja").stdout
+
+
 def test_endpoints_say_why_they_cannot_be_asked(server, hikaku):
     known = {"name": "gpt", "endpoint_type": "llm/v1/chat", "provider": "openai", "model": "m"}
     body = {"data": [{**known, "available": False, "reason": "$OPENAI_API_KEY is not set"}]}

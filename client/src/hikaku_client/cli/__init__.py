@@ -33,6 +33,7 @@ _REST = {
     "endpoint": ("resources", "Endpoints of the gateway."),
     "dataset": ("resources", "Rows kept on the server."),
     "schedule": ("schedules", "Jobs that start by themselves."),
+    "usage": ("usage", "What models were used for."),
 }
 _SERVER = {
     "up": "Start everything on this machine.",
