@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from api.job_view import money
+from api.money_view import money
 from api.wire import Out
 from hikaku.errors import Fault, InvalidInput, UnknownName
 from hikaku.jobs import Outcome

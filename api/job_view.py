@@ -2,12 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import Field
 from sqlalchemy.orm import Session
 
+from api.money_view import (
+    BudgetOut,
+    HeldAgainst,
+    LedgerOut,
+    Purse,
+    budget_out,
+    estimate_out,
+    known_cost,
+    ledger_out,
+    money,
+    purses,
+)
 from api.pace import pace
 from api.wire import BASE, JOB_EXAMPLE, Out
 from hikaku.jobs import FAILED_OUTCOMES, JobState, Outcome
@@ -43,6 +54,18 @@ class Tokens(Out):
     output: int | None
 
 
+class PriceOut(Out):
+    """USD per million tokens, and where that is from."""
+
+    input: str | None
+    output: str | None
+    cached_input: str | None = Field(description="null: as other input.")
+    source: str | None = Field(
+        description="The gateway's file; or version, page and month of the table of list prices.",
+        examples=["list 2026-11-22: https://platform.openai.com/docs/pricing, as of 2025-11"],
+    )
+
+
 class JobEndpoint(Out):
     """One endpoint of a job, as it was when the job was submitted."""
 
@@ -52,6 +75,7 @@ class JobEndpoint(Out):
     fingerprint: str
     params: dict[str, Any]
     counts: Counts
+    price: PriceOut | None = Field(description="As the job was submitted; null: not known.")
 
 
 class JobScorer(Out):
@@ -90,6 +114,9 @@ class JobOut(Out):
     name: str = Field(examples=["colors"])
     project: str = Field(examples=["default"])
     state: JobState
+    paused_for: str | None = Field(
+        description="`budget` when its money, or its project's, is spent: top up and resume."
+    )
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -102,6 +129,10 @@ class JobOut(Out):
     eta_seconds: float | None
     cost_usd: str | None = Field(description="null when no price is known.", examples=["0.0123"])
     cost_unknown_calls: int
+    ledger: LedgerOut
+    budget: BudgetOut | None = Field(description="null: the job has none of its own.")
+    project_budget: BudgetOut | None = Field(description="null: its project has none.")
+    estimate: HeldAgainst | None = Field(description="null: nobody asked for one before.")
     tokens: Tokens
     endpoints: list[JobEndpoint]
     prompt: SnapshotPrompt
@@ -112,6 +143,9 @@ class JobOut(Out):
     reuse: Reuse
     priority: int
     tags: dict[str, str]
+    rescored_from: str | None = Field(
+        description="The job whose completions these are; nothing was asked.", examples=[None]
+    )
     extensions: list[Growth] = Field(
         description="How large the job became by each extension, oldest first."
     )
@@ -139,10 +173,12 @@ def jobs_out(
     """Show jobs, with one read of their shards."""
     job_ids = [job.id for job in found]
     progress, tracked = jobs.progress(session, job_ids), tracking.of(session, job_ids)
+    purse = purses(session, found)
     return [
         _job_out(
             job,
             progress.get(job.id, Progress()),
+            purse.get(job.id, Purse()),
             _tracking(tracked.get(job.id), mlflow=mlflow),
             now,
         )
@@ -152,7 +188,7 @@ def jobs_out(
 
 def moment(job: Job, progress: Progress, now: datetime) -> Moment:
     """Show how far a job is."""
-    counts = _counts(_sum(progress), job.n_cells)
+    counts = _counts(_sum(progress), job.n_cells, unpaid=_is_unpaid(job))
     is_final = JobState(job.state).is_final
     until = job.finished_at if is_final and job.finished_at is not None else now
     speed = pace(
@@ -171,7 +207,14 @@ def moment(job: Job, progress: Progress, now: datetime) -> Moment:
     )
 
 
-def _job_out(job: Job, progress: Progress, tracked: JobTracking, now: datetime) -> JobOut:
+def _is_unpaid(job: Job) -> bool:
+    """Tell whether what is pending is skipped until there is money for it."""
+    return job.state == JobState.PAUSED and job.paused_for is not None
+
+
+def _job_out(
+    job: Job, progress: Progress, purse: Purse, tracked: JobTracking, now: datetime
+) -> JobOut:
     snapshot = jobs.snapshot(job)
     at = moment(job, progress, now)
     parts = progress.endpoints.values()
@@ -181,6 +224,7 @@ def _job_out(job: Job, progress: Progress, tracked: JobTracking, now: datetime) 
         name=job.name,
         project=job.project,
         state=at.state,
+        paused_for=job.paused_for if job.state == JobState.PAUSED else None,
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
@@ -191,15 +235,24 @@ def _job_out(job: Job, progress: Progress, tracked: JobTracking, now: datetime) 
         reused=sum(part.reused for part in parts),
         rate_per_second=at.rate_per_second,
         eta_seconds=at.eta_seconds,
-        cost_usd=_cost(progress),
+        cost_usd=known_cost(progress),
         cost_unknown_calls=sum(part.cost_unknown_calls for part in parts),
+        ledger=ledger_out(progress, purse),
+        budget=budget_out(purse.own),
+        project_budget=budget_out(purse.project),
+        estimate=estimate_out(job, progress),
         tokens=Tokens(
             # No provider answers in no tokens: a sum of none means that nobody reported any.
             input=sum(part.input_tokens for part in parts) or None,
             output=sum(part.output_tokens for part in parts) or None,
         ),
         endpoints=[
-            _endpoint(endpoint, progress.endpoints.get(number), per_endpoint)
+            _endpoint(
+                endpoint,
+                progress.endpoints.get(number),
+                per_endpoint,
+                unpaid=_is_unpaid(job),
+            )
             for number, endpoint in enumerate(snapshot.endpoints)
         ],
         prompt=snapshot.prompt,
@@ -213,20 +266,24 @@ def _job_out(job: Job, progress: Progress, tracked: JobTracking, now: datetime) 
         reuse=snapshot.reuse,
         priority=job.priority,
         tags=snapshot.tags,
+        rescored_from=snapshot.rescored_from,
         extensions=list(snapshot.extensions),
         mlflow=tracked,
         links=_links(job.id),
     )
 
 
-def _endpoint(endpoint: SnapshotEndpoint, part: EndpointProgress | None, total: int) -> JobEndpoint:
+def _endpoint(
+    endpoint: SnapshotEndpoint, part: EndpointProgress | None, total: int, *, unpaid: bool
+) -> JobEndpoint:
     return JobEndpoint(
         name=endpoint.name,
         provider=endpoint.provider,
         model=endpoint.model,
         fingerprint=endpoint.fingerprint,
         params=endpoint.params.model_dump(mode="json", exclude_none=True),
-        counts=_counts({} if part is None else part.counts, total),
+        counts=_counts({} if part is None else part.counts, total, unpaid=unpaid),
+        price=_price(endpoint),
     )
 
 
@@ -234,25 +291,24 @@ def _sum(progress: Progress) -> dict[Outcome, int]:
     return {outcome: progress.count(outcome) for outcome in Outcome}
 
 
-def _counts(outcomes: Mapping[Outcome, int], total: int) -> Counts:
+def _price(endpoint: SnapshotEndpoint) -> PriceOut | None:
+    prices = (endpoint.input_usd_per_million_tokens, endpoint.output_usd_per_million_tokens)
+    if prices == (None, None):
+        return None
+    cached = endpoint.cached_input_usd_per_million_tokens
+    read, written, reread = (None if p is None else money(p) for p in (*prices, cached))
+    return PriceOut(input=read, output=written, cached_input=reread, source=endpoint.price_source)
+
+
+def _counts(outcomes: Mapping[Outcome, int], total: int, *, unpaid: bool) -> Counts:
+    """Count cells; what no money is left for is skipped, not pending, and has no outcome yet."""
     done = sum(outcomes.values())
     failed = sum(outcomes.get(outcome, 0) for outcome in FAILED_OUTCOMES)
     named = {outcome.value: outcomes.get(outcome, 0) for outcome in Outcome}
-    return Counts(total=total, done=done, pending=max(0, total - done), failed=failed, **named)
-
-
-def _cost(progress: Progress) -> str | None:
-    """Write the known cost; None when nothing that was bought has a known price."""
-    parts = progress.endpoints.values()
-    known = sum((part.cost_usd for part in parts), Decimal())
-    if not known and any(part.cost_unknown_calls for part in parts):
-        return None
-    return money(known)
-
-
-def money(amount: Decimal) -> str:
-    """Write an amount without an exponent and without zeros at its end."""
-    return f"{amount.normalize():f}"
+    left = max(0, total - done)
+    if unpaid:
+        named[Outcome.BUDGET_SKIPPED.value] += left
+    return Counts(total=total, done=done, pending=0 if unpaid else left, failed=failed, **named)
 
 
 def _tracking(found: Tracking | None, *, mlflow: bool) -> JobTracking:

@@ -29,6 +29,7 @@ from api.routes import (
     export,
     health,
     jobs,
+    money,
     projects,
     prompts,
     schedules,
@@ -49,7 +50,7 @@ from hikaku.settings import Settings
 from hikaku.storage.connection import open_engine, open_sessions
 
 _ROUTERS = (
-    health, jobs, control, cells, events, export, projects, comparisons, datasets, prompts,
+    health, jobs, control, money, cells, events, export, projects, comparisons, datasets, prompts,
     schedules, chat, endpoints, documentation, openai_files, openai_batches,
     usage,
 )  # fmt: skip

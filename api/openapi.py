@@ -26,6 +26,7 @@ completions; a **comparison** holds the endpoints against a baseline, row by row
 
 _TAGS = [
     {"name": "jobs", "description": "Submit, watch, read, cancel, retry, export."},
+    {"name": "money", "description": "Budgets, estimates, and judging anew what is paid for."},
     {"name": "comparisons", "description": "Endpoints and jobs held against a baseline."},
     {"name": "datasets", "description": "Immutable lists of rows under a name."},
     {"name": "prompts", "description": "Versioned prompt templates."},

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from api.bodies import printable
 from api.dependencies import ContextDep
-from api.job_view import money
+from api.money_view import money
 from api.wire import JOB_EXAMPLE, Out, problems, resource
 from hikaku import comparison, ids
 from hikaku.comparison import Column, Comparison, ScoreDifference, ScoreSummary

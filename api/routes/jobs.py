@@ -6,12 +6,16 @@ from typing import Annotated
 
 from fastapi import Query
 from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
+from api.context import Context
 from api.dependencies import ContextDep
 from api.job_answers import accepted, answered
 from api.job_view import JobOut, job_out, jobs_out
-from api.repeats import OnceDep
+from api.money_view import EstimateOut
+from api.preflights import estimated
+from api.repeats import Once, OnceDep
 from api.routes.endpoints import identities
 from api.wire import (
     DATASET_EXAMPLE,
@@ -52,6 +56,14 @@ _BY_REFERENCE = {
     "repeats": 3,
     "reuse": "on",
 }
+_WITH_A_BUDGET = {
+    "project": "nightly",
+    "prompt": {"template": "{{object}}は何色ですか?"},
+    "dataset": {"id": DATASET_EXAMPLE},
+    "endpoints": ["gpt-4o-mini"],
+    "params": {"max_tokens": 64},
+    "budget_usd": "2.50",
+}
 
 
 @router.post(
@@ -59,14 +71,35 @@ _BY_REFERENCE = {
     status_code=HTTPStatus.CREATED,
     summary="Submit a job",
     response_model=JobOut,
-    responses=problems(HTTPStatus.CONFLICT),
-    openapi_extra=shown(_INLINE, _BY_REFERENCE),
+    responses=problems(HTTPStatus.CONFLICT)
+    | {200: {"model": EstimateOut, "description": "With `preflight=true`: the estimate."}},
+    openapi_extra=shown(_INLINE, _BY_REFERENCE, _WITH_A_BUDGET),
 )
-def submit_job(spec: JobSpec, context: ContextDep, once: OnceDep) -> JSONResponse:
+async def submit_job(
+    spec: JobSpec,
+    context: ContextDep,
+    once: OnceDep,
+    *,
+    preflight: Annotated[
+        bool,
+        Query(description="Ask about 20 rows only, and estimate the job instead of running it."),
+    ] = False,
+    wait_seconds: Annotated[
+        float, Query(gt=0, le=600, description="How long a preflight may wait for its pilot.")
+    ] = 120,
+) -> JSONResponse:
     """Runs a prompt template over rows on endpoints, and scores the completions.
 
     All of it is checked before anything is stored; the answer comes when the job is stored.
+    With `preflight=true` nothing but a pilot is run: about 20 rows of each endpoint, drawn by
+    length, really asked; the answer is calls, tokens, cost and time as intervals.
     """
+    if preflight:
+        return await estimated(spec, context, once, wait_seconds)
+    return await run_in_threadpool(_submit, spec, context, once)
+
+
+def _submit(spec: JobSpec, context: Context, once: Once) -> JSONResponse:
     with context.sessions.begin() as session:
         first = once.recall(session)
         if first is not None:

@@ -93,40 +93,63 @@ def remove(session: Session, kind: BudgetKind, owner: str) -> bool:
 
 def funds(session: Session, kind: BudgetKind, owner: str) -> Funds | None:
     """Tell how a budget stands; None if there is none."""
-    whose: ColumnElement[bool] = (
-        and_(Reservation.of_job, Reservation.job_id == owner)
-        if kind is BudgetKind.JOB
-        else and_(Reservation.of_project, Reservation.project == owner)
-    )
-    settled = (
-        select(func.coalesce(func.sum(Reservation.spent_usd), 0))
-        .where(whose, Reservation.released_at.is_(None))
-        .scalar_subquery()
-    )
-    row = session.execute(
-        select(Budget.limit_usd, Budget.spent_usd, Budget.reserved_usd, settled).where(
-            Budget.kind == kind, Budget.owner == owner
+    return funds_of(session, kind, [owner]).get(owner)
+
+
+def funds_of(session: Session, kind: BudgetKind, owners: Sequence[str]) -> dict[str, Funds]:
+    """Tell how budgets stand, by owner; an owner without one is left out."""
+    rows = session.execute(
+        select(Budget.owner, Budget.limit_usd, Budget.spent_usd, Budget.reserved_usd).where(
+            Budget.kind == kind, Budget.owner.in_(set(owners))
         )
-    ).one_or_none()
-    if row is None:
-        return None
-    limit, spent, reserved, now = row
-    return Funds(limit_usd=limit, spent_usd=spent + now, reserved_usd=max(_ZERO, reserved - now))
+    ).all()
+    if not rows:
+        return {}
+    settled = _settled(session, kind, [row[0] for row in rows])
+    return {
+        owner: Funds(
+            limit_usd=limit,
+            spent_usd=spent + settled.get(owner, _ZERO),
+            reserved_usd=max(_ZERO, reserved - settled.get(owner, _ZERO)),
+        )
+        for owner, limit, spent, reserved in rows
+    }
+
+
+def _settled(session: Session, kind: BudgetKind, owners: Sequence[str]) -> dict[str, Decimal]:
+    """Sum what claims that are not over have spent already."""
+    is_job = kind is BudgetKind.JOB
+    whose = Reservation.job_id if is_job else Reservation.project
+    counts = Reservation.of_job if is_job else Reservation.of_project
+    statement = (
+        select(whose, func.sum(Reservation.spent_usd))
+        .where(whose.in_(owners), counts, Reservation.released_at.is_(None))
+        .group_by(whose)
+    )
+    return dict(session.execute(statement).all())
 
 
 def account(session: Session, job_id: str) -> Account | None:
     """Sum what the claims of a job hold, and what nobody knows the cost of; None if none did."""
+    return accounts(session, [job_id]).get(job_id)
+
+
+def accounts(session: Session, job_ids: Sequence[str]) -> dict[str, Account]:
+    """Do so for several jobs; one that no claim held money of is left out."""
     open_ = Reservation.released_at.is_(None)
-    row = session.execute(
+    statement = (
         select(
-            func.count(),
-            func.sum(Reservation.usd - Reservation.spent_usd).filter(open_),
+            Reservation.job_id,
+            func.coalesce(func.sum(Reservation.usd - Reservation.spent_usd).filter(open_), 0),
             func.sum(Reservation.unknown_usd),
-        ).where(Reservation.job_id == job_id)
-    ).one()
-    if not row[0]:
-        return None
-    return Account(reserved_usd=max(_ZERO, row[1] or _ZERO), unknown_usd=row[2] or _ZERO)
+        )
+        .where(Reservation.job_id.in_(job_ids))
+        .group_by(Reservation.job_id)
+    )
+    return {
+        job_id: Account(reserved_usd=max(_ZERO, held), unknown_usd=unknown)
+        for job_id, held, unknown in session.execute(statement)
+    }
 
 
 def is_held(session: Session, job_id: str, project: str) -> bool:

@@ -178,7 +178,7 @@ def _moved(session: Session, job: Job, control: Control, told: dict[str, Any]) -
     if then == job.state:
         return False
     jobs.note(session, job.id, "control", _request(control, told))
-    job.state = then
+    job.state, job.paused_for = then, None
     jobs.announce(session, job.id, then)
     session.flush()
     return True

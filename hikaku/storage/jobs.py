@@ -1,11 +1,11 @@
 """Jobs: stored whole, counted by their shards, moved from state to state, and closed once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, literal, select, text, update
 from sqlalchemy.orm import Session
 
 from hikaku import ids
@@ -33,6 +33,8 @@ class EndpointProgress:
     output_tokens: int
     cost_usd: Decimal
     cost_unknown_calls: int
+    in_hand: int
+    """Cells of claimed shards without an outcome: their calls are reserved, or being made."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,6 +46,11 @@ class Progress:
     def count(self, outcome: Outcome) -> int:
         """Count the cells of all endpoints that ended so."""
         return sum(endpoint.counts[outcome] for endpoint in self.endpoints.values())
+
+    @property
+    def in_hand(self) -> int:
+        """Cells that a worker has and that have no outcome yet."""
+        return sum(endpoint.in_hand for endpoint in self.endpoints.values())
 
     @property
     def done(self) -> int:
@@ -183,15 +190,21 @@ def progress(session: Session, job_ids: Sequence[str]) -> dict[str, Progress]:
         Shard.cost_usd,
         Shard.n_cost_unknown,
     )
+    recorded = sum((column for _, column in _COUNTED), start=literal(0))
+    in_hand = func.sum(Shard.n_cells - recorded).filter(Shard.state == ShardState.RUNNING)
+    sums_of_extra = (*(func.sum(column) for column in extra), func.coalesce(in_hand, 0))
     statement = (
-        select(Shard.job_id, Shard.endpoint, *sums, *(func.sum(column) for column in extra))
+        select(Shard.job_id, Shard.endpoint, *sums, *sums_of_extra)
         .where(Shard.job_id.in_(job_ids))
         .group_by(Shard.job_id, Shard.endpoint)
     )
     found: dict[str, Progress] = {}
-    for job_id, endpoint, *numbers in session.execute(statement):
+    rows: Iterable[Sequence[Any]] = session.execute(statement)
+    for job_id, endpoint, *numbers in rows:
         counts = {outcome: int(n) for (outcome, _), n in zip(_COUNTED, numbers, strict=False)}
-        calls, unknown, reused, tokens_in, tokens_out, cost, cost_unknown = numbers[len(_COUNTED) :]
+        calls, unknown, reused, tokens_in, tokens_out, cost, cost_unknown, in_hand_now = numbers[
+            len(_COUNTED) :
+        ]
         found.setdefault(job_id, Progress()).endpoints[endpoint] = EndpointProgress(
             counts=counts,
             calls=int(calls),
@@ -201,6 +214,7 @@ def progress(session: Session, job_ids: Sequence[str]) -> dict[str, Progress]:
             output_tokens=int(tokens_out),
             cost_usd=Decimal(cost),
             cost_unknown_calls=int(cost_unknown),
+            in_hand=max(0, int(in_hand_now)),
         )
     return found
 
