@@ -20,7 +20,7 @@ from api.dependencies import ContextDep
 from api.errors import RequestRefusedError
 from api.job_view import Moment, moment
 from api.wire import JobId, Out, problems, resource
-from hikaku.jobs import Control, JobState
+from hikaku.jobs import JobState
 from hikaku.storage import jobs
 from hikaku.storage.jobs import Progress
 
@@ -65,7 +65,7 @@ class ControlEvent(Out):
 
     model_config = ConfigDict(extra="allow")
 
-    control: Control
+    control: str
     at: datetime
 
 

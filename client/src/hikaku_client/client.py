@@ -74,6 +74,7 @@ class Client:
         scorers: Sequence[str | Mapping[str, object]] = (),
         repeats: int = 1,
         name: str | None = None,
+        project: str | None = None,
         baseline: str | None = None,
         reuse: str | None = None,
         priority: int | None = None,
@@ -89,6 +90,7 @@ class Client:
             scorers: Types such as `exact_match`, or `{"type": ..., options}`.
             repeats: How often each row is asked of each endpoint.
             name: What lists call the job.
+            project: With whose jobs it shares the workers; `default` if left out.
             baseline: Endpoint the others are held against; the first if left out.
             reuse: off, read, write or on: whether recorded completions answer, and are kept.
             priority: 0 goes first, 9 last.
@@ -102,6 +104,7 @@ class Client:
         """
         spec = {
             "name": name,
+            "project": project,
             "prompt": _prompt(prompt),
             "endpoints": list(endpoints),
             "params": params,
@@ -128,9 +131,10 @@ class Client:
         """
         return self._job(self._connection.get(f"/jobs/{job_id}"))
 
-    def jobs(self, *, state: str | None = None) -> Iterator[Job]:
-        """Go through the jobs, newest first."""
-        return (self._job(item) for item in self._connection.pages("/jobs", {"state": state}))
+    def jobs(self, *, state: str | None = None, project: str | None = None) -> Iterator[Job]:
+        """Go through the jobs, newest first; those in a state or of a project alone if named."""
+        query = {"state": state, "project": project}
+        return (self._job(item) for item in self._connection.pages("/jobs", query))
 
     def compare(
         self, jobs: Job | str | Sequence[Job | str], baseline: str | None = None

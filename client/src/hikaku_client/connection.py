@@ -96,12 +96,38 @@ class Connection:
         return _answer(response)
 
     @contextmanager
-    def stream(self, path: str, query: Query) -> Iterator[Iterator[bytes]]:
-        """Read a long answer piece by piece."""
-        with self._translated(), self._http.stream("GET", path, params=_given(query)) as response:
+    def stream(
+        self,
+        path: str,
+        query: Query,
+        *,
+        headers: Mapping[str, str] | None = None,
+        silence: float | None = None,
+        kind: str | None = None,
+    ) -> Iterator[Iterator[bytes]]:
+        """Read a long answer piece by piece.
+
+        Args:
+            path: Where.
+            query: Its parameters.
+            headers: On top of the usual ones.
+            silence: Seconds between two pieces at most; else as for any answer.
+            kind: The media type that it must have.
+
+        Raises:
+            ServerFailed: It is of another type.
+        """
+        timeout = TIMEOUT if silence is None else httpx2.Timeout(silence, connect=5.0)
+        request = self._http.stream(
+            "GET", path, params=_given(query), headers=headers, timeout=timeout
+        )
+        with self._translated(), request as response:
             if response.is_error:
                 response.read()
                 _answer(response)
+            found = response.headers.get("content-type", "")
+            if kind is not None and not found.startswith(kind):
+                raise ServerFailed(f"{response.url} answered with {found or 'no type'}")
             yield response.iter_bytes()
 
     def pages(self, path: str, query: Query | None = None) -> Iterator[dict[str, Json]]:

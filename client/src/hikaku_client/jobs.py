@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, cast
@@ -13,6 +13,7 @@ from hikaku_client import consoles, frames, progress, text
 from hikaku_client.comparison import Comparison
 from hikaku_client.connection import Connection
 from hikaku_client.errors import InvalidRequest, NotReachable, WaitTimeout
+from hikaku_client.events import Stream
 from hikaku_client.progress import Display, Silence
 from hikaku_client.servers import Server
 from hikaku_client.wire import (
@@ -34,6 +35,9 @@ FIRST_PAUSE = 0.25
 
 LONGEST_PAUSE = 2.0
 """Seconds between two looks at most."""
+
+LOOK_EVERY = 2.0
+"""Seconds after which the whole job is looked at, beside what its stream tells."""
 
 PATIENCE = 120.0
 """Seconds a server may be gone (a restart) before waiting gives up."""
@@ -113,15 +117,43 @@ class Job:
         """
         clock, pause = self._connection.clock, FIRST_PAUSE
         deadline = None if timeout is None else clock.now() + timeout
+        stream = Stream(self._connection, self.id)
         with display:
             display.show(self.answer)
             while not self.is_final:
-                if deadline is not None and clock.now() >= deadline:
+                left = None if deadline is None else deadline - clock.now()
+                if left is not None and left <= 0:
                     raise WaitTimeout(self._words.timed_out.format(seconds=f"{timeout:g}"))
-                clock.sleep(pause)
+                if stream.is_offered and self._listen(stream, display, left):
+                    pause = FIRST_PAUSE
+                if not self.is_final:
+                    clock.sleep(pause)
+                    pause = min(pause * 1.2, LONGEST_PAUSE)
                 self._look(display)
-                pause = min(pause * 1.2, LONGEST_PAUSE)
         return self
+
+    def _listen(self, stream: Stream, display: Display, left: float | None) -> bool:
+        """Show what the stream tells until it ends, breaks, or the time is over.
+
+        Returns:
+            Whether it told anything.
+        """
+        clock = self._connection.clock
+        start, told = clock.now(), False
+        look_at = start + LOOK_EVERY
+        try:
+            for moment in stream.moments(patience=left):
+                told = True
+                self.answer = cast("JobAnswer", {**self.answer, **moment})
+                if self.is_final or (left is not None and clock.now() - start >= left):
+                    break
+                if clock.now() >= look_at:
+                    look_at = clock.now() + LOOK_EVERY
+                    self._look(display)
+                display.show(self.answer)
+        except NotReachable:
+            return told
+        return told
 
     def cells(
         self,
@@ -143,17 +175,72 @@ class Job:
         """Hold the job's endpoints against one of them; its own baseline if left out."""
         return compare(self._connection, [self.id], baseline, self._words)
 
+    def pause(self) -> Self:
+        """Start no new call until it is resumed; calls in flight are finished and kept."""
+        self.answer = _job(self._connection.post(f"/jobs/{self.id}/pause"))
+        return self
+
+    def resume(self) -> Self:
+        """Go on where it was paused."""
+        self.answer = _job(self._connection.post(f"/jobs/{self.id}/resume"))
+        return self
+
     def cancel(self) -> Self:
         """Start no new call; those in flight are finished and kept."""
         self.answer = _job(self._connection.post(f"/jobs/{self.id}/cancel"))
         return self
 
-    def retry_failed(self, outcomes: Sequence[str] | None = None) -> Self:
-        """Run the failed cells again, all or those with these outcomes."""
-        body: dict[str, Json] = {} if outcomes is None else {"outcomes": list(outcomes)}
+    def retry_failed(
+        self,
+        outcomes: Sequence[str] | None = None,
+        *,
+        endpoints: Sequence[str] | None = None,
+        cells: Sequence[str] | None = None,
+    ) -> Self:
+        """Run failed cells again: all, or those with these outcomes, endpoints and cell ids."""
+        given = {"outcomes": outcomes, "endpoints": endpoints, "cells": cells}
+        body: dict[str, Json] = {k: list(v) for k, v in given.items() if v is not None}
         answer = self._connection.post(f"/jobs/{self.id}/retry-failed", body, once=True)
         self.answer = _job(answer)
         return self
+
+    def extend(
+        self,
+        *,
+        rows: Sequence[Mapping[str, object]] | None = None,
+        dataset: str | None = None,
+        endpoints: Sequence[str | Mapping[str, object]] | None = None,
+        scorers: Sequence[str | Mapping[str, object]] | None = None,
+        repeats: int | None = None,
+    ) -> Self:
+        """Add to the job; what was asked is not asked again.
+
+        Args:
+            rows: Behind those it has.
+            dataset: Id or name of a revision that begins with the rows it has.
+            endpoints: Names, or `{"name": ..., "params": {...}}`.
+            scorers: Types, or `{"type": ..., options}`; they judge also what is recorded.
+            repeats: How many it is to have.
+        """
+        named = None
+        if dataset is not None:
+            named = {"id" if dataset.startswith("ds_") else "name": dataset}
+        given = {
+            "rows": rows,
+            "dataset": named,
+            "endpoints": endpoints,
+            "scorers": scorers
+            and [{"type": item} if isinstance(item, str) else item for item in scorers],
+            "repeats": repeats,
+        }
+        body = {key: value for key, value in given.items() if value is not None}
+        answer = self._connection.post(f"/jobs/{self.id}/extend", cast("Json", body), once=True)
+        self.answer = _job(answer)
+        return self
+
+    def history(self) -> Iterator[dict[str, Json]]:
+        """Go through what happened to the job: its states and every control of it."""
+        return self._connection.pages(f"/jobs/{self.id}/history")
 
     def export(
         self,

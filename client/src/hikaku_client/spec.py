@@ -14,6 +14,7 @@ from hikaku_client.yaml_source import Place, Source, parse
 
 _KEYS = (
     "name",
+    "project",
     "prompt",
     "rows",
     "rows_file",

@@ -88,6 +88,9 @@ class Words:
     saved: str
     cancelled: str
     retrying: str
+    pausing: str
+    resuming: str
+    extending: str
     yes: str
     no: str
     states: Mapping[str, str]
@@ -181,6 +184,9 @@ ENGLISH = Words(
     saved="Written to {path} ({size}).",
     cancelled="Cancelling {name}; calls in flight are finished first.",
     retrying="Trying the failed cells of {name} again.",
+    pausing="Pausing {name}; calls in flight are finished first.",
+    resuming="{name} goes on.",
+    extending="{name} is extended; what was asked is not asked again.",
     yes="yes",
     no="no",
     states={
@@ -284,6 +290,9 @@ JAPANESE = Words(
     saved="{path} に書き出しました ({size})。",
     cancelled="{name} を中止しています。進行中の呼び出しは終わるまで待ちます。",
     retrying="{name} の失敗したセルを再試行します。",
+    pausing="{name} を一時停止しています。進行中の呼び出しは終わるまで待ちます。",
+    resuming="{name} を再開します。",
+    extending="{name} を拡張しました。取得済みの回答を再び問い合わせることはありません。",
     yes="はい",
     no="いいえ",
     states={

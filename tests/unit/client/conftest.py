@@ -2,6 +2,9 @@ from dataclasses import dataclass, field
 
 import httpx2
 import pytest
+from click.testing import CliRunner, Result
+from hikaku_client.cli import root
+from hikaku_client.cli.app import App
 from hikaku_client.client import Client
 from hikaku_client.connection import Clock
 
@@ -41,3 +44,13 @@ def watch() -> Watch:
 def client(server: FakeServer, watch: Watch) -> Client:
     transport = httpx2.MockTransport(server)
     return Client("http://test", transport=transport, language="en", clock=watch.clock)
+
+
+@pytest.fixture
+def hikaku(server, watch):
+    def call(*arguments: str, stdin: str | None = None) -> Result:
+        app = App(transport=httpx2.MockTransport(server), clock=watch.clock)
+        environ = {"LANG": "C.UTF-8", "LC_ALL": "", "HIKAKU_URL": "http://test"}
+        return CliRunner().invoke(root, [*arguments], obj=app, env=environ, input=stdin)
+
+    return call

@@ -5,9 +5,6 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from click.testing import CliRunner, Result
-from hikaku_client.cli import root
-from hikaku_client.cli.app import App
 
 from tests.unit.client.fake import (
     cell,
@@ -29,16 +26,6 @@ endpoints: [smollm2-135m-instruct]
 FAILED = job(
     state="completed_with_errors", counts=counts(120, ok=117, provider_error=2, rate_limited=1)
 )
-
-
-@pytest.fixture
-def hikaku(server, watch):
-    def call(*arguments: str, stdin: str | None = None) -> Result:
-        app = App(transport=httpx2.MockTransport(server), clock=watch.clock)
-        environ = {"LANG": "C.UTF-8", "LC_ALL": "", "HIKAKU_URL": "http://test"}
-        return CliRunner().invoke(root, [*arguments], obj=app, env=environ, input=stdin)
-
-    return call
 
 
 @pytest.fixture
@@ -408,8 +395,8 @@ def test_help_names_every_command_and_loads_none():
 
 
 @pytest.mark.parametrize("name", ["run", "watch", "jobs", "show", "cells", "compare", "export",
-                                  "cancel", "retry-failed", "chat", "endpoint", "dataset",
-                                  "schedule"])  # fmt: skip
+                                  "cancel", "retry-failed", "retry", "pause", "resume", "extend",
+                                  "chat", "endpoint", "dataset", "schedule"])  # fmt: skip
 def test_every_command_explains_itself(hikaku, name):
     result = hikaku(name, "--help")
     assert result.exit_code == 0

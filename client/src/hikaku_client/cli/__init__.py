@@ -26,7 +26,11 @@ _JOBS = {
     "compare": ("compare", "Hold endpoints against a baseline."),
     "export": ("jobs", "Write a job's cells to a file."),
     "cancel": ("jobs", "Stop a job; what was recorded is kept."),
-    "retry-failed": ("jobs", "Run a job's failed cells again."),
+    "pause": ("control", "Start no new call of a job."),
+    "resume": ("control", "Let a paused job go on."),
+    "retry": ("control", "Run a job's failed cells again."),
+    "retry-failed": ("control", "The same."),
+    "extend": ("control", "Add rows, endpoints, scorers or repeats to a job."),
 }
 _REST = {
     "chat": ("chat", "Ask one endpoint one thing."),

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from hikaku_client import progress, text
 from hikaku_client.cli.app import App, connection_options, json_option, pass_app
-from hikaku_client.cli.ending import Terms, ended, follow, where_to_look
+from hikaku_client.cli.ending import ended, where_to_look
 from hikaku_client.jobs import Format, Job
 from hikaku_client.wire import CellAnswer, Score
 
@@ -35,12 +35,13 @@ def table(*headers: str) -> Table:
 @click.command()
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option("--state", help="Only jobs in this state.")
+@click.option("--project", help="Only jobs of this project.")
 @json_option
 @connection_options
 @pass_app
-def jobs(app: App, *, limit: int, state: str | None, as_json: bool) -> None:
+def jobs(app: App, *, limit: int, state: str | None, project: str | None, as_json: bool) -> None:
     """List jobs, newest first."""
-    found = list(islice(app.client.jobs(state=state), limit))
+    found = list(islice(app.client.jobs(state=state, project=project), limit))
     if as_json:
         for job in found:
             app.json(job.answer)
@@ -216,24 +217,3 @@ def cancel(app: App, *, job: str, as_json: bool) -> None:
         app.json(found.answer)
     else:
         app.say(app.words.cancelled.format(name=text.visible(found.name)))
-
-
-@click.command("retry-failed")
-@click.argument("job")
-@click.option("--outcome", "outcomes", multiple=True, help="Only cells that ended so.")
-@click.option("--wait", is_flag=True, help="Wait for the end and show the comparison.")
-@json_option
-@connection_options
-@pass_app
-def retry_failed(
-    app: App, *, job: str, outcomes: tuple[str, ...], wait: bool, as_json: bool
-) -> None:
-    """Run JOB's failed cells again; their old attempts are kept."""
-    found = app.client.job(job).retry_failed(outcomes or None)
-    app.say(app.words.retrying.format(name=text.visible(found.name)))
-    if wait:
-        follow(app, found, Terms(), as_json=as_json, per_endpoint=True)
-    elif as_json:
-        app.json(found.answer)
-    else:
-        app.say(f"{app.words.follow}\n  {found.comeback}")
