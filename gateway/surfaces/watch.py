@@ -15,11 +15,12 @@ class Watch:
     from the server. Behind a middleware that gives its own `receive`, there is a task.
     """
 
-    __slots__ = ("_steps", "_task", "_waits_for", "_watcher", "left")
+    __slots__ = ("_ended", "_steps", "_task", "_waits_for", "_watcher", "left")
 
     def __init__(self, receive: Receive, task: "asyncio.Task[Any]") -> None:
         self.left = False
         """Known at once when it left before the watch began: then nothing is cancelled."""
+        self._ended = False
         self._task = task
         self._steps: Coroutine[Any, Any, None] = _gone(receive)
         self._waits_for: asyncio.Future[Any] | None = None
@@ -32,6 +33,7 @@ class Watch:
 
     def end(self) -> None:
         """The answer is there, or nobody waits for it any more."""
+        self._ended = True
         if self._watcher is not None:
             self._watcher.remove_done_callback(self._leave)
             self._watcher.cancel()
@@ -52,7 +54,8 @@ class Watch:
         return False
 
     def _step(self, _: object) -> None:
-        if self._is_over():
+        # What the loop has already planned to call cannot be taken back.
+        if not self._ended and self._is_over():
             self._cancel()
 
     def _leave(self, watcher: "asyncio.Task[None]") -> None:
