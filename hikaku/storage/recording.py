@@ -209,9 +209,9 @@ def _land_scores(cursor: Cursor[object], landed: set[CellKey]) -> None:
 def _stage(cursor: Cursor[object], table: str, columns: Columns, lines: Iterable[Line]) -> None:
     staged = f"staged_{table}"
     cursor.execute(
-        sql.SQL(
-            "create temp table if not exists {staged} (like {table}) on commit delete rows"
-        ).format(staged=sql.Identifier(staged), table=sql.Identifier(table))
+        sql.SQL("create temp table if not exists {staged} (like {table}) on commit drop").format(
+            staged=sql.Identifier(staged), table=sql.Identifier(table)
+        )
     )
     cursor.execute(sql.SQL("delete from {}").format(sql.Identifier(staged)))
     _copy(cursor, staged, columns, lines)

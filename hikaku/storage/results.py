@@ -6,12 +6,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, and_, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, literal, select, text, tuple_
 from sqlalchemy.orm import Session
 
 from hikaku.jobs import Outcome
 from hikaku.storage import datasets
-from hikaku.storage.tables import CellResult, DatasetRow, Job, Score
+from hikaku.storage.tables import CellResult, DatasetRow, Job, Score, Shard
 
 PAGE = 250
 """Cells read at once when a whole job is streamed."""
@@ -75,18 +75,74 @@ def cells(
         outcomes: Only cells that ended so; all if empty.
         endpoint: Only cells of the endpoint at this position.
     """
-    statement = _cells_of(job)
+    session.execute(_IN_ORDER)
+    statement = _cells_of(job).order_by(*_ORDER)
     if after is not None:
         statement = statement.where(tuple(after) < _PLACE)
-    if outcomes:
-        statement = statement.where(CellResult.outcome.in_(outcomes))
     if endpoint is not None:
         statement = statement.where(CellResult.endpoint == endpoint)
-    found = session.scalars(statement.order_by(*_ORDER).limit(limit)).all()
+    if not outcomes:
+        found = list(session.scalars(statement.limit(limit)))
+    else:
+        statement = statement.where(CellResult.outcome.in_(outcomes))
+        ahead = [
+            one
+            for one in _stretches(session, job, outcomes)
+            if (after is None or (one.endpoint, one.row_to) > after[:2])
+            and endpoint in {None, one.endpoint}
+        ]
+        found = _from_stretches(session, statement, ahead, limit)
     keys = [_key(result) for result in found]
     rows = _rows(session, job, keys)
     scores = _scores(session, job, keys, has_gaps=bool(outcomes))
     return [_read(result, rows[result.row], scores) for result in found]
+
+
+class _Stretch(NamedTuple):
+    """Rows of one endpoint, from the first to before the last."""
+
+    endpoint: int
+    row_from: int
+    row_to: int
+
+
+def _stretches(session: Session, job: Job, outcomes: Sequence[Outcome]) -> list[_Stretch]:
+    """Say where cells with these outcomes can be, by the counters of the shards.
+
+    A page of failures of a job that has none reads none of its cells.
+    """
+    count: ColumnElement[int] = sum(
+        (getattr(Shard, f"n_{outcome}") for outcome in outcomes), literal(0)
+    )
+    statement = (
+        select(Shard.endpoint, Shard.row_from, Shard.row_to)
+        .where(Shard.job_id == job.id, count > 0)
+        .order_by(Shard.endpoint, Shard.row_from)
+    )
+    found: list[_Stretch] = []
+    for endpoint, row_from, row_to in session.execute(statement):
+        last = found[-1] if found else None
+        if last is not None and last.endpoint == endpoint and last.row_to >= row_from:
+            found[-1] = last._replace(row_to=max(last.row_to, row_to))
+        else:
+            found.append(_Stretch(endpoint, row_from, row_to))
+    return found
+
+
+def _from_stretches(
+    session: Session, statement: Select[CellResult], stretches: Sequence[_Stretch], limit: int
+) -> list[CellResult]:
+    found: list[CellResult] = []
+    for endpoint, row_from, row_to in stretches:
+        inside = statement.where(
+            CellResult.endpoint == endpoint,
+            CellResult.row >= row_from,
+            CellResult.row < row_to,
+        )
+        found += session.scalars(inside.limit(limit - len(found)))
+        if len(found) >= limit:
+            break
+    return found
 
 
 def stream(session: Session, job: Job, *, endpoint: int | None = None) -> Iterator[ReadCell]:
@@ -100,6 +156,12 @@ def stream(session: Session, job: Job, *, endpoint: int | None = None) -> Iterat
 
 _ORDER = (CellResult.endpoint, CellResult.row, CellResult.repeat)
 _PLACE = tuple_(*_ORDER)
+
+_IN_ORDER = text(
+    "select set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true)"
+)
+"""The cells are read in the order of their key. Before the first `analyze` of a partition Postgres
+takes a job for a few cells, and would fetch and sort all million of them for the first 50."""
 
 
 def _cells_of(job: Job) -> Select[CellResult]:

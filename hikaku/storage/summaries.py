@@ -10,7 +10,6 @@ running or its rows have changed, so both say the same.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
@@ -71,18 +70,23 @@ _STALE = """
 select shard_id from shard_summary where stale order by shard_id limit %s for update skip locked
 """
 
-_BEGUN = """(s.n_ok + s.n_truncated + s.n_refused + s.n_invalid_request + s.n_rate_limited
-    + s.n_timeout + s.n_provider_error + s.n_malformed + s.n_budget_skipped + s.n_cancelled)"""
+_PLACE = "s.id, s.endpoint, s.row_from, s.row_to, s.repeat_to - s.repeat_from"
 
-_READ = f"""
-select s.endpoint, s.row_from, s.row_to, s.repeat_to - s.repeat_from, m.rows, m.latencies, m.scores
-  from shard s join shard_summary m on m.shard_id = s.id and not m.stale
- where s.job_id = %(job)s and m.job_id = %(job)s
-union all
-select s.endpoint, s.row_from, s.row_to, s.repeat_to - s.repeat_from, m.rows, m.latencies, m.scores
-  from shard s join ({_PACKED} where s.job_id = %(job)s and s.kind = 'ask' and {_BEGUN} > 0
-    and not exists (select 1 from shard_summary k where k.shard_id = s.id and not k.stale)
-  ) m on m.shard_id = s.id
+_STORED = f"""
+select {_PLACE}, m.rows, m.latencies, m.scores
+  from shard s join shard_summary m on m.shard_id = s.id
+ where s.job_id = %s and m.job_id = s.job_id and not m.stale
+"""  # noqa: S608 - nothing of a request is in it
+
+_BEGUN = """
+select id from shard where job_id = %s and kind = 'ask'
+   and n_ok + n_truncated + n_refused + n_invalid_request + n_rate_limited + n_timeout
+     + n_provider_error + n_malformed + n_budget_skipped + n_cancelled > 0
+"""
+
+_MADE_NOW = f"""
+select {_PLACE}, m.rows, m.latencies, m.scores
+  from ({_PACKED} where s.id = any(%s)) m join shard s on s.id = m.shard_id
 """  # noqa: S608 - nothing of a request is in it
 
 _SCORES = np.array([0.0, 1.0, np.nan])
@@ -143,13 +147,19 @@ def rebuild(session: Session, job_id: str) -> None:
 
 def read(session: Session, job_id: str, *, n_scorers: int) -> dict[int, Cells]:
     """Read the cells of a job by endpoint; an endpoint without any is left out."""
-    job: UUID = ids.decode(ids.JOB, job_id)
-    packed: dict[int, list[_Packed]] = {}
+    job = ids.decode(ids.JOB, job_id)
     with _connection(session).cursor(binary=True) as cursor:
-        for endpoint, *one in cursor.execute(_READ, {"job": job}):
-            if one[4]:
-                packed.setdefault(endpoint, []).append(_Packed(*one))
-    return {endpoint: _unpacked(found, n_scorers) for endpoint, found in packed.items()}
+        found = cursor.execute(_STORED, [job]).fetchall()
+        # Asked after those that are stored: one that is stored meanwhile is made, not missed.
+        stored = {shard_id for shard_id, *_ in found}
+        begun = [shard_id for (shard_id,) in cursor.execute(_BEGUN, [job])]
+        if lacking := [shard_id for shard_id in begun if shard_id not in stored]:
+            found += cursor.execute(_MADE_NOW, [lacking]).fetchall()
+    packed: dict[int, list[_Packed]] = {}
+    for _, endpoint, *one in found:
+        if one[4]:
+            packed.setdefault(endpoint, []).append(_Packed(*one))
+    return {endpoint: _unpacked(of_it, n_scorers) for endpoint, of_it in packed.items()}
 
 
 @dataclass(frozen=True, slots=True)
