@@ -147,7 +147,7 @@ def loaded(served: Served, clients: int, **options: object) -> dict:
         command,
         check=True,
         capture_output=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores()[0]),  # noqa: PLW1509
+        preexec_fn=lambda: os.sched_setaffinity(0, cores()[0]),
     )
     result = json.loads(done.stdout)
     used = served.cpu() - before

@@ -23,6 +23,16 @@ class SlowModel:
         """Calls whose caller went away."""
         self._changed = asyncio.Condition()
         self.tasks: set[asyncio.Task[None]] = set()
+        self.server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def die(self) -> None:
+        """Listen no more, and cut whatever is connected."""
+        assert self.server is not None
+        self.server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
+        await asyncio.sleep(0)
 
     async def reached(self, running: int) -> None:
         """Wait until so many calls run at once."""
@@ -36,6 +46,7 @@ class SlowModel:
         task.add_done_callback(self.tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -57,6 +68,7 @@ class SlowModel:
         except ConnectionError:
             self.left += 1
         finally:
+            self._writers.discard(writer)
             writer.close()
 
     async def _answer(self, body: dict[str, object], writer: asyncio.StreamWriter) -> None:
@@ -95,7 +107,7 @@ class SlowModel:
 async def slow_model(port: int = 0) -> AsyncIterator[tuple[SlowModel, int]]:
     """Serve one; gives it and its port."""
     model = SlowModel()
-    server = await asyncio.start_server(model.serve, "127.0.0.1", port)
+    server = model.server = await asyncio.start_server(model.serve, "127.0.0.1", port, backlog=2048)
     try:
         yield model, server.sockets[0].getsockname()[1]
     finally:
