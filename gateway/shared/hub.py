@@ -32,6 +32,7 @@ BEAT_EVERY = 1.0
 PRESENT = 5.0
 """Seconds after its last beat that a process counts as running, and its places as taken."""
 TRY_EVERY = 0.5
+_CANCEL_AGAIN = 0.05
 _WITHOUT = 4
 """Into how many parts a limit is divided at least while the store is away."""
 _FAILURES = (RedisError, OSError, TimeoutError)
@@ -119,9 +120,11 @@ class Hub:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while tasks := [task for task in self._tasks if not task.done()]:
+            for task in tasks:
+                task.cancel()
+            # Again: a connection that is just being made swallows it.
+            await asyncio.wait(tasks, timeout=_CANCEL_AGAIN)
         for watcher in list(self._watchers):
             with suppress(AwayError):
                 await watcher.part()
@@ -154,12 +157,17 @@ class Hub:
         """Let something run beside, until it or this ends."""
         task: asyncio.Task[None] = asyncio.create_task(work, name=f"shared limits: {name}")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s failed", task.get_name(), exc_info=error)
 
     def let(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Let something run beside, and forget it."""
-        self.start(work, name).add_done_callback(self._tasks.discard)
+        self._tasks.add(self.start(work, name))
 
     async def run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> list[Any]:
         """The answer of a script.

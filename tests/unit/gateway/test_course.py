@@ -17,6 +17,7 @@ from gateway.errors import (
     ContentRefused,
     InvalidRequest,
     NoTurn,
+    QuotaExhausted,
     RateLimited,
     TimedOut,
     Unavailable,
@@ -384,3 +385,42 @@ async def test_equal_keys_stay_together_on_a_sticky_route():
         for _ in range(20):
             await gateway.chat("split", BODY | {"user": "u"})
         assert len({b["model"] for b in transport.bodies[start:]}) == 1
+
+
+async def test_whoever_is_waited_for_hears_soon_that_a_provider_is_busy():
+    busy = [reply(429, {}, retry_after="0.3") for _ in range(9)]
+    sleeper = Sleeper()
+    gateway, transport = made(config(entry("a")), in_turn(*busy), sleep=sleeper, patience=0.5)
+    async with gateway:
+        with pytest.raises(RateLimited) as caught:
+            await gateway.chat("a", BODY)
+    assert caught.value.retry_after is not None
+    assert len(transport.requests) <= 2
+    assert sum(sleeper.slept) <= 0.5
+
+
+async def test_an_account_without_quota_is_not_asked_again():
+    broke = reply(429, {"error": {"message": "pay", "type": "insufficient_quota"}})
+    gateway, transport = made(config(entry("a")), in_turn(*[broke] * 9))
+    async with gateway:
+        for _ in range(3):
+            with pytest.raises(QuotaExhausted) as caught:
+                await gateway.chat("a", BODY)
+            assert caught.value.http_status == 402
+        assert "pay" in (gateway.closed("a") or "")
+    assert len(transport.requests) == 1
+
+
+async def test_the_pace_that_replies_tell_is_kept_to():
+    told = {"x-ratelimit-limit-requests": "600"}
+    gateway, _ = made(config(entry("a")), in_turn(*[with_headers(told)] * 30))
+    async with gateway:
+        began = asyncio.get_running_loop().time()
+        for _ in range(25):
+            await gateway.chat("a", BODY)
+        assert asyncio.get_running_loop().time() - began > 0.8  # 10 a second, after the first ten
+
+
+def with_headers(headers: dict[str, str]) -> Reply:
+    answer = chat_reply("赤")
+    return Reply(status=answer.status, headers=headers, body=answer.body)
