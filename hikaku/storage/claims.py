@@ -43,7 +43,7 @@ with next as (
        for update of q skip locked),
 """
 
-_FIRST = """
+_PARTIES = """
 with busy as materialized (
     select job_id, sum(least(n_cells, :lanes)) as lanes
       from shard where state = 'running' group by job_id),
@@ -54,14 +54,27 @@ party as (
       from job j left join busy b on b.job_id = j.id left join project p on p.name = j.project
      where j.finished_at is null and j.state in ('queued', 'running')
     window whole as (partition by j.project)),
+"""
+
+_ALL = """
+line as materialized (
+    select id, state from party
+     order by share, project_served_at nulls first, priority, lanes, served_at nulls first, id),
+"""
+# Jobs that have nothing waiting are in it too: to walk past one costs less than to ask all.
+
+_IDLE = """
 ready as (
     select *, min(priority) over (partition by project) as first_priority from party
      where exists (select from shard q where q.job_id = party.id
                       and q.state = 'queued' and q.not_before <= now())),
 line as materialized (
     select id, state from ready
-     where priority = first_priority and (lanes < :lanes or not :idle)
+     where priority = first_priority and lanes < :lanes
      order by share, project_served_at nulls first, lanes, served_at nulls first, id),
+"""
+
+_WALK = """
 next as (
     select picked.id, line.id as job_id, line.state from line cross join lateral (
         select q.id from shard q
@@ -84,7 +97,9 @@ returning s.id, s.job_id, s.epoch, s.endpoint, s.round, s.n_cells, s.kind, next.
 # `served` asks for the job's state once more, under its lock: a pause or a cancellation that was
 # committed meanwhile takes nothing, and none can come between it and the claim.
 
-_CLAIM_NAMED, _CLAIM_FIRST = text(_NAMED + _TAKE), text(_FIRST + _TAKE)
+_CLAIM_NAMED = text(_NAMED + _TAKE)
+_CLAIM_FIRST = text(_PARTIES + _ALL + _WALK + _TAKE)
+_CLAIM_IDLE = text(_PARTIES + _IDLE + _WALK + _TAKE)
 
 _START = text("""
 update job set state = 'running', started_at = coalesce(started_at, now())
@@ -111,8 +126,8 @@ def claim_next(session: Session, worker: UUID, *, idle: bool = False) -> Claim |
         worker: Who takes it.
         idle: Only of jobs of which workers hold less than a full shard's lanes now.
     """
-    given = {"worker": worker, "lanes": MOST_LANES, "idle": idle}
-    return _taken(session, session.execute(_CLAIM_FIRST, given))
+    given = {"worker": worker, "lanes": MOST_LANES}
+    return _taken(session, session.execute(_CLAIM_IDLE if idle else _CLAIM_FIRST, given))
 
 
 def _taken(session: Session, found: Result[*tuple[Any, ...]]) -> Claim | None:
