@@ -22,6 +22,7 @@ from gateway.client import Gateway
 from gateway.config import Catalog, load
 from gateway.errors import ConfigError, GatewayError
 from gateway.surfaces import Documentation, Shortcut, caller_of, key_in, refusal_at, routes
+from gateway.surfaces.browsers import OwnPages
 from gateway.usage import JsonLines, Recorder
 from gateway.watching import ConfigFile, Watcher
 
@@ -29,6 +30,7 @@ KEY_VARIABLE = "HIKAKU_API_KEY"
 CONFIG_VARIABLE = "HIKAKU_GATEWAY_CONFIG"
 REDIS_VARIABLE = "HIKAKU_REDIS_URL"
 USAGE_VARIABLE = "HIKAKU_USAGE_LOG"
+PUBLIC_URL_VARIABLE = "HIKAKU_PUBLIC_URL"
 PATIENCE_VARIABLE = "HIKAKU_INTERACTIVE_WAIT_SECONDS"
 SCHEMA_PATH = "/schemas/gateway.schema.json"
 _PATIENCE = 5.0
@@ -86,7 +88,10 @@ def app_of_environment() -> ASGIApp:
     gateway = _gateway(file.first(), os.environ)
     watcher = Watcher(gateway, file)
     gc.freeze()  # What is loaded now stays: no collection needs to look at it again.
-    return create_app(gateway, api_key=os.environ.get(KEY_VARIABLE), watcher=watcher)
+    api_key = os.environ.get(KEY_VARIABLE)
+    app = create_app(gateway, api_key=api_key, watcher=watcher)
+    # With a key no browser can be made to ask: it does not know it.
+    return app if api_key else OwnPages(app, os.environ.get(PUBLIC_URL_VARIABLE))
 
 
 def _gateway(catalog: Catalog, environ: Mapping[str, str]) -> Gateway:

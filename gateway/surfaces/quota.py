@@ -1,5 +1,6 @@
 """MLflow's `limit:` of an endpoint: so many calls of one remote address in a period."""
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ _SECONDS = {
     "year": 365 * 86_400,
 }  # fmt: skip
 _MOST_CALLERS = 100_000
-"""Counters kept at once; beyond it the past windows are forgotten."""
+"""Counters kept at once; beyond it a tenth is forgotten."""
 
 
 class CallLimitExceeded(RateLimited):
@@ -28,8 +29,11 @@ class _Window:
 class CallQuota:
     """Counts of one process, by window, caller and endpoint."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.time, *, most: int = _MOST_CALLERS
+    ) -> None:
         self._clock = clock
+        self._most = most
         self._windows: dict[tuple[str, ...], _Window] = {}
 
     def spend(self, limit: CallLimit, *caller: str) -> None:
@@ -39,8 +43,8 @@ class CallQuota:
             CallLimitExceeded: The period's calls are spent.
         """
         number = int(self._clock() // _SECONDS[limit.renewal_period])
-        if len(self._windows) > _MOST_CALLERS:
-            self._windows.clear()
+        if len(self._windows) >= self._most and caller not in self._windows:
+            self._forget()
         window = self._windows.get(caller)
         if window is None or window.number != number:
             window = self._windows[caller] = _Window(number)
@@ -49,3 +53,8 @@ class CallQuota:
             raise CallLimitExceeded(
                 f"Rate limit exceeded: {limit.calls} per 1 {limit.renewal_period}"
             )
+
+    def _forget(self) -> None:
+        """Forget a tenth, those seen first: not all, or who has many addresses ends everybody's."""
+        for caller in list(itertools.islice(self._windows, self._most // 10 or 1)):
+            del self._windows[caller]

@@ -190,3 +190,39 @@ def test_the_key_is_found_wherever_a_client_puts_it(tmp_path):
             refused = http.post("/anthropic/v1/messages", json={}, headers=headers)
             assert refused.status_code == 401
             assert refused.json()["error"]["type"] == "authentication_error"
+
+
+def test_without_a_key_no_page_of_another_site_can_ask(http, url):
+    """A form or a script elsewhere, and a foreign name that leads to 127.0.0.1."""
+    own = url.removeprefix("http://")
+    ask = ASKED | {"model": "chat"}
+    for headers, status in (
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+        ({"host": "evil.example"}, 400),
+        ({"host": f"evil.example:{own.partition(':')[2]}"}, 400),
+        ({"origin": url, "sec-fetch-site": "same-origin"}, 200),
+        ({"host": f"localhost:{own.partition(':')[2]}"}, 200),
+        ({"host": "[::1]:5000"}, 200),
+    ):
+        assert http.post("/v1/chat/completions", json=ask, headers=headers).status_code == status
+    assert http.get("/v1/models", headers={"host": "evil.example"}).status_code == 400
+    assert http.get("/v1/models", headers={"origin": "https://evil.example"}).status_code == 200
+    assert http.get("/health", headers={"host": "10.0.0.7"}).status_code == 200
+
+
+def test_a_gateway_behind_a_proxy_answers_to_the_name_it_is_told(tmp_path):
+    config = tmp_path / "gateway.yaml"
+    text = "endpoints: [{name: chat, endpoint_type: llm/v1/chat, model: {provider: echo}}]"
+    config.write_text(text, encoding="utf-8")
+    named = {"host": "models.example"}
+    with (
+        serving(config, {"HIKAKU_PUBLIC_URL": "https://Models.example/x"}) as url,
+        httpx2.Client(base_url=url, trust_env=False, headers=named) as http,
+    ):
+        assert http.get("/v1/models").status_code == 200
+        page = {"origin": "https://models.example"}
+        ask = ASKED | {"model": "chat"}
+        assert http.post("/v1/chat/completions", json=ask, headers=page).status_code == 200
