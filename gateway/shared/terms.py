@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 from gateway.config import Endpoint, Rates
 
-_MOST_BLOCK = 64
+MOST_BLOCK = 64
 """Calls taken from a bucket at once, at most."""
 _BLOCKS_A_MINUTE = 600
 """A block is a tenth of a second of the rate: what is left of it is soon forgotten."""
@@ -69,7 +69,7 @@ def terms_of_caller(
 
 def block_of(per_minute: float) -> int:
     """How many calls are taken at once."""
-    return max(min(int(per_minute / _BLOCKS_A_MINUTE), _MOST_BLOCK), 1)
+    return max(min(int(per_minute / _BLOCKS_A_MINUTE), MOST_BLOCK), 1)
 
 
 def digest(text: str) -> str:
