@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
+from urllib.parse import quote
 
 import httpx2
 from typing_extensions import override
@@ -20,11 +21,13 @@ from hikaku_client.jobs import Job
 from hikaku_client.rows import Rows
 from hikaku_client.schedules import Schedules
 from hikaku_client.wire import (
+    BudgetAnswer,
     ChatAnswer,
     ConfigAnswer,
     DatasetAnswer,
     EndpointAnswer,
     EndpointsAnswer,
+    EstimateAnswer,
     JobAnswer,
     Json,
     UsageAnswer,
@@ -35,6 +38,9 @@ Prompt = str | Mapping[str, object] | Sequence[Mapping[str, str]]
 
 Source = Rows | DatasetAnswer | Path | str
 """Rows, a dataset from `datasets.upload`, a file to upload, or a dataset's id or name."""
+
+_PILOT_LOOK = 2
+"""Seconds between two looks at a pilot."""
 
 
 class Client:
@@ -78,6 +84,7 @@ class Client:
         baseline: str | None = None,
         reuse: str | None = None,
         priority: int | None = None,
+        budget_usd: float | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> Job:
         """Start a batch evaluation: every row, through the prompt, to every endpoint, scored.
@@ -94,6 +101,7 @@ class Client:
             baseline: Endpoint the others are held against; the first if left out.
             reuse: off, read, write or on: whether recorded completions answer, and are kept.
             priority: 0 goes first, 9 last.
+            budget_usd: The most that its calls may cost; at that it pauses.
             tags: Kept with the job.
 
         Returns:
@@ -113,6 +121,7 @@ class Client:
             "baseline": baseline,
             "reuse": reuse,
             "priority": priority,
+            "budget_usd": None if budget_usd is None else str(budget_usd),
             "tags": tags,
         }
         given = {key: value for key, value in spec.items() if value is not None}
@@ -122,6 +131,34 @@ class Client:
         """Start the job that a JobSpec describes; a lost answer does not start it twice."""
         answer = self._connection.post("/jobs", cast("Json", dict(spec)), once=True)
         return self._job(answer)
+
+    def estimate(self, spec: Mapping[str, object]) -> EstimateAnswer:
+        """Ask about 20 rows of each endpoint, and estimate what the job would need.
+
+        It is no job yet: `submit` the same to run it, and `job.answer["estimate"]` holds what
+        came against what was foreseen.
+        """
+        body = cast("Json", dict(spec))
+        query = {"preflight": "true", "wait_seconds": str(_PILOT_LOOK)}
+        told = cast("EstimateAnswer", self._connection.post("/jobs", body, query=query, once=True))
+        while not told["is_complete"]:
+            pilot = told["pilot"]["job"]
+            if self.job(pilot).state == "paused":
+                return told
+            self.clock.sleep(_PILOT_LOOK)
+            told = cast("EstimateAnswer", self._connection.get(f"/jobs/{pilot}/estimate"))
+        return told
+
+    def budget(self, project: str, limit: float | None = None) -> BudgetAnswer:
+        """Tell the budget of a project; set it first if a limit in USD is given."""
+        path = f"/projects/{quote(project, safe='')}/budget"
+        if limit is not None:
+            return cast("BudgetAnswer", self._connection.put(path, {"limit_usd": str(limit)}))
+        return cast("BudgetAnswer", self._connection.get(path))
+
+    def remove_budget(self, project: str) -> None:
+        """Take the budget of a project away."""
+        self._connection.delete(f"/projects/{quote(project, safe='')}/budget")
 
     def job(self, job_id: str) -> Job:
         """Find a job again by its `job_...`.

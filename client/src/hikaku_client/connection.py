@@ -70,14 +70,20 @@ class Connection:
         """Read; repeated when the server does not answer."""
         return self._repeated("GET", path, query=query, repeats=True)
 
-    def post(self, path: str, body: Json = None, *, once: bool = False) -> Json:
+    def post(
+        self, path: str, body: Json = None, *, query: Query | None = None, once: bool = False
+    ) -> Json:
         """Send a body.
 
         With `once`, an `Idempotency-Key` goes along, so that sending it again after a lost
         answer does not do the work twice; without it nothing is sent twice.
         """
         key = {"idempotency-key": str(uuid.uuid4())} if once else {}
-        return self._repeated("POST", path, body=body, headers=key, repeats=once)
+        return self._repeated("POST", path, query=query, body=body, headers=key, repeats=once)
+
+    def put(self, path: str, body: Json) -> Json:
+        """Put something in a place; sent again, it changes nothing more."""
+        return self._repeated("PUT", path, body=body, repeats=True)
 
     def patch(self, path: str, body: Json) -> Json:
         """Change a part."""

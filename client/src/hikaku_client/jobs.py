@@ -204,6 +204,29 @@ class Job:
         self.answer = _job(answer)
         return self
 
+    def top_up(
+        self, *, add: float | None = None, limit: float | None = None, resume: bool = True
+    ) -> Self:
+        """Raise what the job may cost, in USD; one that paused for money goes on.
+
+        Args:
+            add: So much on top of its limit; or else
+            limit: its limit from now on.
+            resume: Let it go on.
+        """
+        given = {"add_usd": add, "limit_usd": limit}
+        body: dict[str, Json] = {key: str(usd) for key, usd in given.items() if usd is not None}
+        body["resume"] = resume
+        self.answer = _job(self._connection.post(f"/jobs/{self.id}/budget", body, once=True))
+        return self
+
+    def rescore(self, scorers: Sequence[str | Mapping[str, object]]) -> "Job":
+        """Judge the completions by other scorers, without any call; gives the job that does."""
+        named = [{"type": item} if isinstance(item, str) else dict(item) for item in scorers]
+        body = cast("Json", {"scorers": named})
+        answer = self._connection.post(f"/jobs/{self.id}/rescore", body, once=True)
+        return Job(self._connection, _job(answer), self._words)
+
     def extend(
         self,
         *,

@@ -26,6 +26,7 @@ _KEYS = (
     "baseline",
     "reuse",
     "priority",
+    "budget_usd",
     "tags",
 )
 _PROMPT_KEYS = ("template", "messages", "id", "name", "version")

@@ -82,6 +82,61 @@ class MlflowLink(TypedDict):
     error: NotRequired[str | None]
 
 
+class BudgetAnswer(TypedDict):
+    """What may be spent, and what has been; amounts are decimal strings."""
+
+    limit_usd: str
+    spent_usd: str
+    reserved_usd: str
+    left_usd: str
+
+
+class Between(TypedDict):
+    """A number and its interval; money as decimal strings."""
+
+    value: float | str
+    low: float | str
+    high: float | str
+
+
+class Needs(TypedDict):
+    """What a job or an endpoint needs; None where a pilot says nothing of it."""
+
+    calls: Between | None
+    input_tokens: Between | None
+    output_tokens: Between | None
+    cost_usd: Between | None
+    seconds: Between | None
+
+
+class EndpointNeeds(Needs):
+    """What one endpoint needs."""
+
+    name: str
+    in_flight: int
+    tried: int
+    failed: int
+
+
+class PilotAnswer(TypedDict):
+    """The pilot itself."""
+
+    job: str
+    cells: int
+    failed: int
+    calls: int
+    cost_usd: str | None
+
+
+class EstimateAnswer(Needs):
+    """What a job will need beyond its pilot."""
+
+    confidence: float
+    is_complete: bool
+    endpoints: list[EndpointNeeds]
+    pilot: PilotAnswer
+
+
 class JobAnswer(TypedDict):
     """`GET /jobs/{id}`."""
 
@@ -100,6 +155,9 @@ class JobAnswer(TypedDict):
     eta_seconds: NotRequired[float | None]
     cost_usd: NotRequired[str | None]
     cost_unknown_calls: NotRequired[int]
+    paused_for: NotRequired[str | None]
+    budget: NotRequired[BudgetAnswer | None]
+    estimate: NotRequired[EstimateAnswer | None]
     tokens: NotRequired[Tokens]
     endpoints: NotRequired[list[JobEndpoint]]
     dataset: NotRequired[JobDataset]

@@ -88,6 +88,16 @@ class Words:
     saved: str
     cancelled: str
     retrying: str
+    rescoring: str
+    piloting: str
+    piloted: str
+    calls: str
+    time: str
+    total: str
+    budget: str
+    budget_of: str
+    unpaid: str
+    estimated: str
     pausing: str
     resuming: str
     extending: str
@@ -184,6 +194,16 @@ ENGLISH = Words(
     saved="Written to {path} ({size}).",
     cancelled="Cancelling {name}; calls in flight are finished first.",
     retrying="Trying the failed cells of {name} again.",
+    rescoring="{name}: its completions are judged anew, without any call.",
+    piloting="Asking about 20 rows of each endpoint ...",
+    piloted="From {cells} cells that were asked, for {cost} USD; [ ] holds {confidence}.",
+    calls="calls",
+    time="time",
+    total="total",
+    budget="budget (USD)",
+    budget_of="{left_usd} of {limit_usd} USD left: {spent_usd} spent, {reserved_usd} reserved",
+    unpaid="Its money is spent; {left} cells wait. hikaku top-up {id} --add USD lets it go on.",
+    estimated="{value} [{low}, {high}] were estimated",
     pausing="Pausing {name}; calls in flight are finished first.",
     resuming="{name} goes on.",
     extending="{name} is extended; what was asked is not asked again.",
@@ -290,6 +310,16 @@ JAPANESE = Words(
     saved="{path} に書き出しました ({size})。",
     cancelled="{name} を中止しています。進行中の呼び出しは終わるまで待ちます。",
     retrying="{name} の失敗したセルを再試行します。",
+    rescoring="{name}: 呼び出しをせずに応答を採点し直します。",
+    piloting="各エンドポイントに約 20 行を試しに問い合わせています ...",
+    piloted="試行 {cells} セル (費用 {cost} USD) からの見積もり。[ ] は {confidence} 区間です。",
+    calls="呼び出し",
+    time="時間",
+    total="合計",
+    budget="予算 (USD)",
+    budget_of="{limit_usd} USD のうち残り {left_usd}: 支出 {spent_usd}、予約 {reserved_usd}",
+    unpaid="予算を使い切り、{left} セルが待っています。続けるには: hikaku top-up {id} --add USD",
+    estimated="見積もりは {value} [{low}, {high}]",
     pausing="{name} を一時停止しています。進行中の呼び出しは終わるまで待ちます。",
     resuming="{name} を再開します。",
     extending="{name} を拡張しました。取得済みの回答を再び問い合わせることはありません。",

@@ -30,6 +30,9 @@ _JOBS = {
     "resume": ("control", "Let a paused job go on."),
     "retry": ("control", "Run a job's failed cells again."),
     "retry-failed": ("control", "The same."),
+    "estimate": ("money", "Estimate calls, tokens, cost and time of a spec from a few rows."),
+    "top-up": ("money", "Raise what a job may cost."),
+    "rescore": ("money", "Judge a job by other scorers, without any call."),
     "extend": ("control", "Add rows, endpoints, scorers or repeats to a job."),
 }
 _REST = {
@@ -37,6 +40,7 @@ _REST = {
     "endpoint": ("resources", "Endpoints of the gateway."),
     "dataset": ("resources", "Rows kept on the server."),
     "schedule": ("schedules", "Jobs that start by themselves."),
+    "budget": ("money", "What a project may spend."),
     "usage": ("usage", "What models were used for."),
 }
 _SERVER = {

@@ -105,6 +105,13 @@ def _facts(app: App, job: Job) -> Table:
     grid.add_row(words.scorers, text.visible(scorers) or text.UNKNOWN)
     grid.add_row(words.repeats, str(answer.get("repeats", 1)))
     grid.add_row(words.cost, _cost(app, job))
+    if budget := answer.get("budget"):
+        grid.add_row(words.budget, words.budget_of.format(**budget))
+    if (foreseen := answer.get("estimate")) and (cost := foreseen["cost_usd"]) is not None:
+        grid.add_row("", words.estimated.format(**cost))
+    if answer.get("paused_for"):
+        left = answer["counts"].get("budget_skipped", 0)
+        grid.add_row("", words.unpaid.format(left=text.count(left), id=job.id))
     if tokens := answer.get("tokens"):
         both = f"{text.count(tokens['input'])} / {text.count(tokens['output'])}"
         grid.add_row(words.tokens_in_out, both)

@@ -75,6 +75,13 @@ Exit codes:
 @click.option("--watch", is_flag=True, help="Wait, with live progress of each endpoint.")
 @click.option("--reuse", is_flag=True, help="Answer from recorded completions where there are any.")
 @click.option("--name", help="Name of the job, instead of the spec's.")
+@click.option("--estimate", is_flag=True, help="Ask about 20 rows only, and estimate the rest.")
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="USD",
+    help="The most it may cost; at that it pauses.",
+)
 @ending_options
 @json_option
 @connection_options
@@ -87,6 +94,8 @@ def run(
     watch: bool,
     reuse: bool,
     name: str | None,
+    estimate: bool,
+    budget: float | None,
     max_error_rate: float,
     gates: tuple[Gate, ...],
     timeout: float | None,
@@ -100,6 +109,13 @@ def run(
         changes["name"] = name
     if reuse:
         changes["reuse"] = "on"
+    if budget is not None:
+        changes["budget_usd"] = str(budget)
+    if estimate:
+        from hikaku_client.cli import money  # noqa: PLC0415 - it loads this module
+
+        money.show_estimate(app, spec, changes, as_json=as_json)
+        return
     job = _submit(app, spec, changes)
     if wait or watch:
         terms = Terms(max_error_rate=max_error_rate, timeout=timeout, gates=gates)

@@ -1,0 +1,80 @@
+"""SIGKILL of workers that hold money or buy for others: nothing is overspent or bought in vain."""
+
+from decimal import Decimal
+
+import pytest
+
+from hikaku.jobs import JobState
+from hikaku.storage import budgets
+from hikaku.storage.tables import BudgetKind
+from tests.support.jobs import spec
+from tests.support.workers import CallLog, assert_every_cell_once, chaos, cluster, numbered_rows
+
+CELLS = 96
+SLOW = {"median_ms": 150, "sigma": 0.3}
+PRICE = {"input_usd_per_million_tokens": 0, "output_usd_per_million_tokens": 1_000_000}
+
+
+@pytest.fixture
+def calls(folder):
+    return CallLog(folder / "calls.jsonl")
+
+
+@pytest.fixture
+def running(folder, calls, own_postgres, own_valkey, own_sessions):
+    endpoint = chaos("a", calls.path, latency=SLOW) | {"price": PRICE}
+    database = own_postgres.url_of("hikaku")
+    with cluster(folder, database, own_valkey.broker_url, own_sessions, [endpoint]) as started:
+        yield started
+
+
+def rows(n):
+    return [{"object": row["object"], "expected": "x"} for row in numbered_rows(n)]
+
+
+def test_what_a_killed_worker_may_have_spent_stays_spent_and_the_rest_comes_back(running, calls):
+    """Each answer is cut at two tokens of one USD."""
+    job_id = running.submit(
+        spec(rows=rows(CELLS), endpoints=["a"], params={"max_tokens": 2}, budget_usd=10_000)
+    )
+    running.wait_done(job_id, CELLS // 5)
+    running.kill("worker-0")
+    assert running.wait_final(job_id) is JobState.COMPLETED
+    assert running.progress(job_id).done == CELLS
+    with running.sessions() as session:
+        funds = budgets.funds(session, BudgetKind.JOB, job_id)
+        account = budgets.account(session, job_id)
+    (part,) = running.progress(job_id).endpoints.values()
+    assert funds is not None
+    assert account is not None
+    assert funds.reserved_usd == 0, "what the dead had set aside and not used is free again"
+    assert account.unknown_usd == 2 * part.repeated_calls
+    assert funds.spent_usd == part.cost_usd + account.unknown_usd
+    assert funds.spent_usd >= 2 * calls.calls()
+
+
+def test_a_small_budget_is_never_overspent_by_processes_that_die(running, calls):
+    job_id = running.submit(
+        spec(rows=rows(CELLS), endpoints=["a"], params={"max_tokens": 2}, budget_usd=100)
+    )
+    running.wait_done(job_id, 10)
+    running.kill("worker-1")
+    running.wait(lambda: running.state(job_id) is JobState.PAUSED, "the job's pause")
+    with running.sessions() as session:
+        funds = budgets.funds(session, BudgetKind.JOB, job_id)
+    assert funds is not None
+    assert 2 * calls.calls() <= funds.spent_usd <= Decimal(100)
+    assert funds.left_usd < 2
+
+
+def test_two_jobs_buy_once_though_a_buyer_is_killed(running, calls):
+    same = spec(rows=rows(CELLS), endpoints=["a"], reuse="on")
+    both = [running.submit(same), running.submit(same)]
+    running.wait(lambda: sum(running.progress(one).done for one in both) >= CELLS // 4, "a quarter")
+    running.kill("worker-0")
+    in_flight = calls.in_flight(running.processes["worker-0"].pid)
+    for job_id in both:
+        assert running.wait_final(job_id) is JobState.COMPLETED
+        assert_every_cell_once(running, job_id, CELLS)
+    assert calls.calls() <= CELLS + in_flight
+    assert calls.answered_more_than_once() == {}
