@@ -186,8 +186,9 @@ async def test_a_vendor_that_refuses_everything_is_passed_on_as_it_is(tmp_path: 
     each = int(30 * LOAD)
     loop = asyncio.get_running_loop()
     vendor = await loop.create_server(Refusing, "127.0.0.1", 0)
-    entry = endpoint("m", vendor.sockets[0].getsockname()[1], more="retry: {max_attempts: 1}")
-    async with served(tmp_path / "g.yaml", entry) as gateway:
+    more = "retry: {max_attempts: 1}, health: {path: null}"
+    entry = endpoint("m", vendor.sockets[0].getsockname()[1], more=more)
+    async with vendor, served(tmp_path / "g.yaml", entry) as gateway:
         found: Counter[int] = Counter()
 
         async def client() -> None:
@@ -198,7 +199,6 @@ async def test_a_vendor_that_refuses_everything_is_passed_on_as_it_is(tmp_path: 
         assert found == {429: 100 * each}
         assert Refusing.heard > 0
         assert gateway.busy() == 0
-    vendor.close()
 
 
 async def test_a_vendor_that_hangs_takes_nobody_else_down(tmp_path: Path):
