@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from hikaku.failpoints import Point, reach
 from hikaku.jobs import CellCalls, CellRecord, Outcome, failure
 from hikaku.storage import budgets, recording, shards
-from workers.database import Database
+from workers.database import DATABASE_ERRORS, Database
 from workers.spool import Orphan, Spool, key_of, owner_of, segments
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,10 @@ class Recorder:
         """Look for dead processes for ever, so that their work is not left until a lease ends."""
         while True:
             await asyncio.sleep(every.total_seconds())
-            await self.adopt()
+            try:
+                await self.adopt()
+            except (OSError, *DATABASE_ERRORS) as error:
+                log.warning("could not look for dead workers", extra={"error": repr(error)[:300]})
 
     async def _gather(self) -> None:
         """Wait for company, unless there is enough or somebody waits for the flush."""

@@ -25,8 +25,6 @@ def front(place: Arena, failpoints: str = "") -> Iterator[tuple[Member, str]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     member = place.start("api", "api.main", failpoints=failpoints, HIKAKU_PORT=str(port))
-    if failpoints:
-        place.expected_dead.add(member.name)
     url = f"http://127.0.0.1:{port}"
     try:
         place.wait(lambda: answers(f"{url}/ready"), "the API")

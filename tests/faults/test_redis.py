@@ -6,6 +6,8 @@ import pytest
 import redis
 
 from stack.valkey import Valkey
+from tests.support.arena import LIMITED, RPM
+from tests.support.history import too_fast
 from tests.support.relay import relay
 
 CELLS = 500
@@ -23,6 +25,20 @@ def test_a_broker_that_is_flushed_and_killed_and_comes_back_empty_loses_nothing(
     place.valkey.start()
     assert place.finish(job).calls == CELLS
     assert place.finish(late).calls == 20
+
+
+def test_a_limit_of_the_whole_cluster_holds_while_the_broker_is_flushed_and_killed(place):
+    place.workers(2)
+    job = place.submit(200, endpoints=[LIMITED])
+    place.wait_done(job, 40)
+    redis.Redis.from_url(place.valkey.url).flushall()
+    place.wait_done(job, 100)
+    place.valkey.kill()
+    place.wait_done(job, 140)
+    place.valkey.start()
+    assert place.finish(job).calls == 200
+    # A flush, a loss and a return each begin the count anew, with a second's worth at most.
+    assert too_fast(place.asked(job), per_second=RPM / 60, burst=3 * RPM / 60, over=4) == []
 
 
 @pytest.fixture

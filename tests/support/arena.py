@@ -35,6 +35,7 @@ from stack.postgres import EmbeddedPostgres
 from stack.valkey import EmbeddedValkey
 from tests.support.database import sqlalchemy_url
 from tests.support.history import (
+    Call,
     Diary,
     Fault,
     Figures,
@@ -56,6 +57,10 @@ PATIENCE = 120.0
 
 IN_FLIGHT = 24
 """Calls at once of one worker, over all its shards."""
+
+LIMITED = "limited"
+"""An endpoint that may be asked `RPM` times a minute, by all processes together."""
+RPM = 1_200
 
 LEASE = 3.0
 
@@ -112,7 +117,7 @@ class Arena:
                     "name": f"{name}-model",
                     "config": {"api_base": f"http://{self.provider}/v1", "api_key": f"${CALLER}"},
                 },
-                "limits": {"concurrency": IN_FLIGHT},
+                "limits": {"concurrency": IN_FLIGHT} | ({"rpm": RPM} if name == LIMITED else {}),
                 "retry": {"base": 0.05, "cap": 0.5, "max_attempts": 40},
                 "timeouts": {"total": 4},
                 "breaker": {"open": 0.3, "max_open": 1},
@@ -163,6 +168,9 @@ class Arena:
         process = self._spawn(program or ("workers.main", "batch"), prefix, environ, log)
         member = Member(name=name, process=process, log=log, started_at=time.time())
         self.members.append(member)
+        if ":kill" in failpoints:
+            self.expected_dead.add(name)
+            self.waiting_to_die.append(member)
         return member
 
     def _spawn(
@@ -257,10 +265,7 @@ class Arena:
     def armed(self, point: Point, passage: int = 1, *, kind: str = "worker") -> Member:
         """Start a member that dies at a point."""
         program = () if kind == "worker" else ("workers.main", kind)
-        member = self.start(kind, *program, failpoints=f"{point}:kill@{passage}")
-        self.expected_dead.add(member.name)
-        self.waiting_to_die.append(member)
-        return member
+        return self.start(kind, *program, failpoints=f"{point}:kill@{passage}")
 
     def bury(self) -> int:
         """Note the deaths of armed members; gives how many are still alive."""
@@ -375,6 +380,10 @@ class Arena:
         assert not late_calls(history.calls, cancelled_at, grace=5.0)
         assert len(history.calls) < len(history.planned), "the job was over before"
 
+    def asked(self, job_id: str) -> Sequence[Call]:
+        """What the provider was asked for a job."""
+        return read(self.sessions, job_id, self.log).calls
+
     def said(self, words: str) -> bool:
         """Whether a living member wrote this to its log."""
         return any(
@@ -453,6 +462,6 @@ def arena(host: str = "127.0.0.1", **settings: str) -> Iterator[Arena]:
             provider=f"{host}:{port}",
             settings=dict(settings),
         )
-        made.configure("a", "b")
+        made.configure("a", "b", LIMITED)
         stack.callback(made.stop)
         yield made
