@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, update
 
+from hikaku.extension import extend
 from hikaku.jobs import JobState, Outcome, ShardState
 from hikaku.settings import Settings
-from hikaku.specs import JobSpec
+from hikaku.specs import Extension, JobSpec
 from hikaku.storage import control, jobs, recording, tracking
 from hikaku.storage.tables import Shard
-from tests.support.jobs import record, spec, store
+from tests.support.jobs import identities, record, spec, store
 from workers.tracking import Tracker
 from workers.tracking.table import FILE
 
@@ -316,6 +317,22 @@ def test_a_retried_job_updates_its_runs(server, client, sessions, ended, tmp_pat
     assert after["b"].data.tags["hikaku.state"] == "completed"
     table = json.loads(download(client, after["b"], FILE, tmp_path))
     assert dict(zip(table["columns"], table["data"][2], strict=True))["output"] == "赤"
+
+
+def test_an_extended_job_keeps_its_runs_and_says_what_has_grown(server, client, sessions, ended):
+    tracker = Tracker(settings(server.uri), sessions)
+    tracker.track(ended)
+    with sessions.begin() as session:
+        extend(session, ended, Extension(repeats=2), identities("a", "b"))
+        end(session, ended)
+
+    tracker.track(ended)
+
+    runs = runs_of(client, ended)
+    assert line_of(sessions, ended).state == "synced", line_of(sessions, ended).error
+    assert runs.keys() == {None, "a", "b"}
+    assert runs["a"].data.params["repeats"] == "1"
+    assert runs["a"].data.tags["hikaku.now.repeats"] == "2"
 
 
 def test_two_at_once_make_one_set_of_runs(server, client, sessions, ended):

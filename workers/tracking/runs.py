@@ -31,6 +31,9 @@ _ENVIRONMENT = {
 }
 """Of MLflow's client, which reads them at each call; what the operator has set stays."""
 
+NOW = "hikaku.now."
+"""Before the name of a parameter that is not any more what the run's parameter says."""
+
 _TEXTS, _NUMBERS = 8, 400
 """Parameters or tags, and metrics, in one request: MLflow takes 1 MB of it, escapes included."""
 
@@ -146,16 +149,23 @@ class Runs:
     def _log(self, run_id: str, content: RunContent) -> None:
         from mlflow.entities import Metric, Param, RunTag  # noqa: PLC0415
 
-        for params in _batches(content.params.items(), _TEXTS):
+        before = self._client.get_run(run_id).data
+        # MLflow never changes a parameter: what an extension of the job has changed is a tag.
+        grown = {
+            f"{NOW}{key}": value
+            for key, value in content.params.items()
+            if before.params.get(key, value) != value
+        }
+        new = {key: value for key, value in content.params.items() if key not in before.params}
+        for params in _batches(new.items(), _TEXTS):
             self._client.log_batch(run_id, params=[Param(*param) for param in params])
         # One point per round: a second try writes the same point, a retried job the next one.
         at, step = _milliseconds(self._job.finished_at), self._job.round
-        before = self._client.get_run(run_id).data.metrics
-        metrics = dict.fromkeys(before, nan) | content.metrics  # what is not known any more
+        metrics = dict.fromkeys(before.metrics, nan) | content.metrics  # not known any more
         points = [Metric(key, value, at, step) for key, value in metrics.items()]
         for some in _batches(points, _NUMBERS):
             self._client.log_batch(run_id, metrics=some)
-        for tags in _batches(content.tags.items(), _TEXTS):
+        for tags in _batches((content.tags | grown).items(), _TEXTS):
             self._client.log_batch(run_id, tags=[RunTag(*tag) for tag in tags])
 
 
