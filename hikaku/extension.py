@@ -23,7 +23,7 @@ from hikaku.specs import (
     SnapshotEndpoint,
     SnapshotScorer,
 )
-from hikaku.storage import control, datasets, jobs
+from hikaku.storage import control, datasets, jobs, pilots
 from hikaku.storage.datasets import Revision
 from hikaku.submission import (
     check_size,
@@ -70,6 +70,7 @@ def extend(
     job = jobs.get(session, job_id, lock=True)
     then = after(Control.EXTEND, JobState(job.state))
     old = jobs.snapshot(job)
+    _check_whole(session, job_id, old, wanted)
     new = _grown(session, old, wanted, endpoints)
     if new == old:
         return Extended(n_cells=0, hints=())
@@ -85,6 +86,15 @@ def extend(
     jobs.add_shards(session, job, planned)
     jobs.close_if_ended(session, job_id)  # scorers alone add no cells: what is there is judged
     return Extended(n_cells=grid.n_cells - before.n_cells, hints=control.publish(session, job_id))
+
+
+def _check_whole(session: Session, job_id: str, old: Snapshot, wanted: Extension) -> None:
+    """Refuse to ask more in a job that runs some rows alone, or none."""
+    if pilots.plan_of(session, job_id) is not None:
+        raise Conflict("a pilot tries some rows alone: submit the job itself")
+    if old.rescored_from is not None and wanted.model_fields_set - {"scorers"}:
+        message = f"its completions are copied: extend {old.rescored_from}, and rescore that"
+        raise Conflict(message)
 
 
 def _grown(
