@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from hikaku.errors import Conflict, Fault, InvalidInput
 from hikaku.jobs import Control, Hint, JobState, after
 from hikaku.planning import Grid, plan_more
+from hikaku.pricing import unbounded
 from hikaku.specs import (
     EndpointIdentity,
     EndpointRef,
@@ -23,8 +24,9 @@ from hikaku.specs import (
     SnapshotEndpoint,
     SnapshotScorer,
 )
-from hikaku.storage import control, datasets, jobs, pilots
+from hikaku.storage import budgets, control, datasets, jobs, pilots
 from hikaku.storage.datasets import Revision
+from hikaku.storage.tables import Job
 from hikaku.submission import (
     check_size,
     check_variables,
@@ -77,6 +79,7 @@ def extend(
     before, grid = _grid(old), _grid(new)
     planned = plan_more(before, grid, slots=slots)
     _check_unchanged(old, new, endpoints)
+    _check_budgets(session, job, old, new)
     kept = new.model_copy(update={"extensions": (*old.extensions, _growth(new))})
     job.snapshot = kept.model_dump(mode="json")
     job.revision_id, job.n_cells = new.dataset.id, grid.n_cells
@@ -198,6 +201,17 @@ def _check_unchanged(old: Snapshot, new: Snapshot, known: Mapping[str, EndpointI
                 f"endpoint {endpoint.name!r} {what} since the job was submitted: answers of both"
                 " would be compared as one; submit a new job"
             )
+
+
+def _check_budgets(session: Session, job: Job, old: Snapshot, new: Snapshot) -> None:
+    """Refuse new endpoints whose calls nothing bounds, where a budget holds the job."""
+    if not budgets.is_held(session, job.id, job.project):
+        return
+    added = new.endpoints[len(old.endpoints) :]
+    most = [message for endpoint in added if (message := unbounded(new, endpoint)) is not None]
+    if most:
+        faults = [Fault(pointer="/endpoints", message=message) for message in most]
+        raise InvalidInput("the job has a budget, which cannot hold these calls", faults=faults)
 
 
 def _grid(snapshot: Snapshot) -> Grid:
