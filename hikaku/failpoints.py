@@ -56,6 +56,8 @@ class Point(StrEnum):
     """A shard is handed back and not committed."""
     IN_REAP = "in_reap"
     """Shards are taken from a dead worker, and not committed."""
+    AFTER_HAND_OVER = "after_hand_over"
+    """A vendor has taken a batch of cells, and its id for it is not noted."""
     IN_WRITE_BATCH = "in_write_batch"
     """The files of a batch are written and not committed."""
     ADOPT_AFTER_LOCK = "adopt_after_lock"

@@ -10,6 +10,7 @@ DATASET_REVISION = "ds"
 SCHEDULE = "sch"
 FILE = "file"
 BATCH = "batch"
+OFFLOAD = "off"
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}

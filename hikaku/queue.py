@@ -24,6 +24,7 @@ LANES = tuple(Lane(name) for name in (INTERACTIVE, BATCH, MAINTENANCE))
 RUN_SHARD = "hikaku.run_shard"
 TRACK_JOB = "hikaku.track_job"
 GO_ON_WITH_BATCH = "hikaku.go_on_with_batch"
+GO_ON_WITH_OFFLOAD = "hikaku.go_on_with_offload"
 
 LAST_INTERACTIVE_PRIORITY = 2
 """Jobs of priority 0 to 2 use the interactive lane."""
@@ -109,6 +110,10 @@ class Queue:
     def put_batch(self, batch_id: str) -> None:
         """Say "go on with this batch"."""
         self._put(GO_ON_WITH_BATCH, batch_id)
+
+    def put_offload(self, offload_id: str) -> None:
+        """Say "go on with this offload"."""
+        self._put(GO_ON_WITH_OFFLOAD, offload_id)
 
     def _put(self, task: str, argument: str) -> None:
         try:

@@ -39,6 +39,8 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(default=2.0, ge=0.1, le=60.0)
     sweep_seconds: float = Field(default=1.0, ge=0.1, le=60.0)
     """How often lost shards, unsent hints and due slots are looked for."""
+    offload_poll_seconds: float = Field(default=30.0, ge=0.1, le=3_600.0)
+    """How often a vendor is asked how a batch of ours is."""
     batch_window_seconds: float = Field(default=86_400.0, ge=1.0, le=604_800.0)
     """In which a batch of the OpenAI Batch API has to end; what is left then expires."""
     interactive_wait_seconds: float = Field(default=5.0, ge=0.0, le=3600.0)

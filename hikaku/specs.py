@@ -161,6 +161,14 @@ class Reuse(StrEnum):
         return self in {Reuse.WRITE, Reuse.ON}
 
 
+class Execution(StrEnum):
+    """How the calls of a job are made."""
+
+    ONLINE = "online"  #: One by one.
+    BATCH = "batch"  #: By the vendor's own batch interface, at its price; what is left, online.
+    AUTO = "auto"  #: As `batch` where the endpoint has one and the deadline leaves an hour.
+
+
 class JobSpec(Closed):
     """A batch evaluation job: prompt template x rows x endpoints, scored."""
 
@@ -185,7 +193,26 @@ class JobSpec(Closed):
         default=None,
         description="The most that its calls may cost; at that it pauses, to be topped up.",
     )
+    execution: Execution = Field(
+        default=Execution.ONLINE,
+        description="`batch` and `auto` use the vendor's batch interface (`batch_api`).",
+    )
+    deadline: AwareDatetime | None = Field(
+        default=None,
+        description="With `batch` and `auto`: what the vendor has not answered in time is asked"
+        " online before; 26 hours from now if left out.",
+    )
     tags: dict[str, str] = Field(default_factory=dict, max_length=50)
+
+    @model_validator(mode="after")
+    def _batches_are_plain(self) -> "JobSpec":
+        if self.execution is Execution.ONLINE and self.deadline is not None:
+            raise ValueError("deadline goes with execution batch or auto")
+        if self.execution is Execution.BATCH and self.prompt.request is not None:
+            raise ValueError("execution batch takes prompts, not whole requests")
+        if self.execution is Execution.BATCH and self.budget_usd is not None:
+            raise ValueError("a budget holds online calls only: leave out budget_usd or execution")
+        return self
 
     @model_validator(mode="after")
     def _rows_xor_dataset(self) -> "JobSpec":
@@ -254,6 +281,8 @@ class EndpointIdentity(Closed):
     """The gateway's file, or version, page and month of its table; None: no price is known."""
     max_output_tokens: int | None = None
     """The most that the model writes in one answer, where the table of prices knows it."""
+    batch_price_factor: Decimal | None = None
+    """What a call costs by the vendor's batch interface beside an online one; None: no such."""
 
 
 class Priced(Protocol):
@@ -288,6 +317,8 @@ class Described(Protocol):
     def price_source(self) -> str | None: ...  # noqa: D102
     @property
     def max_output_tokens(self) -> int | None: ...  # noqa: D102
+    @property
+    def batch_price_factor(self) -> Decimal | None: ...  # noqa: D102
 
 
 def identity(endpoint: Described) -> EndpointIdentity:
@@ -307,6 +338,7 @@ def identity(endpoint: Described) -> EndpointIdentity:
             and price.cached_input_usd_per_million_tokens,
             "price_source": endpoint.price_source,
             "max_output_tokens": endpoint.max_output_tokens,
+            "batch_price_factor": endpoint.batch_price_factor,
         }
     )
 
@@ -373,6 +405,7 @@ class Snapshot(Closed):
     baseline: Name
     reuse: Reuse
     tags: dict[str, str]
+    execution: Execution = Execution.ONLINE
     rescored_from: str | None = None
     """The job whose completions these are: nothing is asked, only judged anew."""
     extensions: tuple[Growth, ...] = ()

@@ -20,6 +20,7 @@ from hikaku.specs import (
     DatasetRef,
     EndpointIdentity,
     EndpointRef,
+    Execution,
     JobSpec,
     Params,
     PromptRef,
@@ -31,7 +32,7 @@ from hikaku.specs import (
     SnapshotPrompt,
     SnapshotScorer,
 )
-from hikaku.storage import buckets, budgets, datasets, estimates, jobs, projects, prompts
+from hikaku.storage import buckets, budgets, datasets, estimates, jobs, offloads, projects, prompts
 from hikaku.storage.datasets import Revision
 from hikaku.storage.tables import BudgetKind
 
@@ -81,8 +82,10 @@ def submit(
     if spec.budget_usd is not None:
         budgets.set_limit(session, BudgetKind.JOB, submitted.job_id, spec.budget_usd)
     estimates.attach(session, submitted.job_id, snapshot)
+    aside = offloads.plan(session, submitted.job_id, snapshot, spec.deadline)
     reach(Point.IN_SUBMIT)
-    return submitted
+    hints = tuple(hint for hint in submitted.hints if hint.shard_id not in aside)
+    return Submitted(job_id=submitted.job_id, hints=hints)
 
 
 def resolve(
@@ -112,8 +115,27 @@ def resolve(
         baseline=baseline,
         reuse=Reuse.OFF if spec.prompt.request else spec.reuse,
         tags=spec.tags,
+        execution=spec.execution,
     )
+    _check_execution(snapshot)
     return snapshot, revision
+
+
+def _check_execution(snapshot: Snapshot) -> None:
+    """Refuse to hand over what no vendor takes."""
+    if snapshot.execution is not Execution.BATCH:
+        return
+    faults = [
+        Fault(
+            pointer=f"/endpoints/{position}",
+            message=f"endpoint {endpoint.name!r} has no batch interface: set `batch_api: true` if"
+            " its vendor has one (OpenAI's or Anthropic's), or use execution `auto`",
+        )
+        for position, endpoint in enumerate(snapshot.endpoints)
+        if endpoint.batch_price_factor is None
+    ]
+    if faults:
+        raise InvalidInput("the job cannot be handed over", faults=faults)
 
 
 def store(

@@ -20,8 +20,9 @@ from hikaku.specs import EndpointIdentity, identity
 from hikaku.storage.connection import open_engine, open_sessions
 from workers.batches import Batches
 from workers.engine import Engine
+from workers.offload import Offloader
 from workers.scheduler import Ticker
-from workers.tasks import register_batches, register_shards, register_tracking
+from workers.tasks import register_batches, register_offloads, register_shards, register_tracking
 from workers.tracking import Tracker
 
 
@@ -67,6 +68,8 @@ def scheduler(settings: Settings) -> Celery:
     )
     register_tracking(app, Tracker(settings, sessions).track)
     register_batches(app, Batches(sessions, Queue(app), endpoints).go_on)
+    poll = timedelta(seconds=settings.offload_poll_seconds)
+    register_offloads(app, Offloader(sessions, file.latest, poll=poll).go_on)
     signals.worker_ready.connect(lambda **_: ticker.start(), weak=False)
     signals.worker_shutdown.connect(lambda **_: ticker.stop(), weak=False)
     return app

@@ -14,6 +14,7 @@ from hikaku.storage import (
     files,
     idempotency,
     jobs,
+    offloads,
     shards,
     summaries,
     tracking,
@@ -127,6 +128,8 @@ class Sweep:
 
     def _go_on(self) -> None:
         with self._sessions.begin() as session:
-            due = batches.due(session)
+            due, elsewhere = batches.due(session), offloads.due(session)
         for batch_id in due:
             self._queue.put_batch(batch_id)
+        for offload_id in elsewhere:
+            self._queue.put_offload(offload_id)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from celery import Celery
 
-from hikaku.queue import GO_ON_WITH_BATCH, RUN_SHARD, TRACK_JOB
+from hikaku.queue import GO_ON_WITH_BATCH, GO_ON_WITH_OFFLOAD, RUN_SHARD, TRACK_JOB
 from workers.engine import Engine
 
 log = logging.getLogger(__name__)
@@ -33,3 +33,11 @@ def register_batches(app: Celery, go_on: Callable[[str], None]) -> None:
     @app.task(name=GO_ON_WITH_BATCH)  # type: ignore[untyped-decorator]
     def go_on_with_batch(batch_id: str) -> None:
         go_on(batch_id)
+
+
+def register_offloads(app: Celery, go_on: Callable[[str], None]) -> None:
+    """Let this worker go on with offloads. What fails is tried again by the sweep."""
+
+    @app.task(name=GO_ON_WITH_OFFLOAD)  # type: ignore[untyped-decorator]
+    def go_on_with_offload(offload_id: str) -> None:
+        go_on(offload_id)

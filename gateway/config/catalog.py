@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
@@ -95,6 +96,14 @@ class Endpoint:
     """Which generation of MLflow's file the entry was written for."""
     unavailable: str | None = None
     """Why it cannot be used, in a sentence; None when it can."""
+
+    @property
+    def batch_price_factor(self) -> Decimal | None:
+        """What a call costs by the vendor's batch interface beside an online one; None: no such."""
+        speaks = self.wire in {Wire.OPENAI, Wire.ANTHROPIC}
+        is_chat = self.endpoint_type is EndpointType.CHAT
+        is_offered = self.batch_api.enabled and speaks and is_chat and self.unavailable is None
+        return self.batch_api.price_factor if is_offered else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from hikaku.storage.tables.money import (
     JobEstimate,
     Reservation,
 )
+from hikaku.storage.tables.offload import Offload
 from hikaku.storage.tables.prompts import PromptTemplate, PromptVersion
 from hikaku.storage.tables.responses import CellResponse
 from hikaku.storage.tables.results import AttemptLine, CellResult, RecordedCompletion, Score
@@ -44,6 +45,7 @@ __all__ = [
     "Job",
     "JobEstimate",
     "JobEvent",
+    "Offload",
     "Project",
     "PromptTemplate",
     "PromptVersion",
