@@ -15,7 +15,7 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,7 +55,8 @@ DEADLY = (
 class Row:
     """What one seed came to."""
 
-    seed: int
+    name: str
+    """Its seed, or what was done."""
     faults: dict[str, int]
     figures: Figures
     violations: tuple[str, ...]
@@ -231,27 +232,52 @@ def run(seed: int, cells: int, longest: float) -> Row:
         storm.rage(job, time.monotonic() + longest)
         storm.calm()
         place.wait_final(job)
-        history, violations = place.examine(job)
-        if violations:
-            keep(seed, place, history, violations)
-        return Row(
-            seed=seed,
-            faults=dict(storm.made),
-            figures=figures(history),
-            violations=tuple(map(str, violations)),
-            next_call=_known(next_call_after(history, fault) for fault in history.faults),
-            taken_up=_known(taken_up_after(history, fault) for fault in history.faults),
-            seconds=time.monotonic() - began,
-        )
+        return examined(place, job, str(seed), storm.made, began)
+
+
+def long_outage(cells: int, seconds: float) -> Row:
+    """Take Postgres away for long, and kill a worker that cannot store what it was answered."""
+    began = time.monotonic()
+    with arena(**TIMES) as place:
+        place.mood(seconds=0.4)
+        place.scheduler()
+        victim, *_ = place.workers(WORKERS)
+        job = place.submit(cells)
+        place.wait_done(job, cells // 4)
+        place.postgres.kill()
+        time.sleep(seconds / 2)
+        place.kill(victim)
+        time.sleep(seconds / 2)
+        place.postgres.start()
+        place.workers(WORKERS)
+        place.wait_final(job)
+        made = {"Postgres away": 1, "worker SIGKILL": 1}
+        return examined(place, job, f"Postgres away {seconds:g} s", made, began)
+
+
+def examined(place: Arena, job: str, name: str, made: Mapping[str, int], began: float) -> Row:
+    """Hold the records of a finished job against each other."""
+    history, violations = place.examine(job)
+    if violations:
+        keep(name, place, history, violations)
+    return Row(
+        name=name,
+        faults=dict(made),
+        figures=figures(history),
+        violations=tuple(map(str, violations)),
+        next_call=_known(next_call_after(history, fault) for fault in history.faults),
+        taken_up=_known(taken_up_after(history, fault) for fault in history.faults),
+        seconds=time.monotonic() - began,
+    )
 
 
 def _known(seconds: Iterable[float | None]) -> tuple[float, ...]:
     return tuple(one for one in seconds if one is not None)
 
 
-def keep(seed: int, place: Arena, history: History, violations: Sequence[Violation]) -> None:
+def keep(name: str, place: Arena, history: History, violations: Sequence[Violation]) -> None:
     """Leave what a person needs who looks for the cause."""
-    folder = Path("build") / f"faults-seed-{seed}"
+    folder = Path("build") / f"faults-{name.replace(' ', '-')}"
     folder.mkdir(parents=True, exist_ok=True)
     for log in [place.log.path, *(member.log for member in place.members)]:
         shutil.copy(log, folder)
@@ -275,7 +301,7 @@ def table(rows: Sequence[Row]) -> str:
         f"| {' | '.join(COLUMNS)} |",
         "| ---: " * len(COLUMNS) + "|",
     ]
-    lines += [_line(str(row.seed), [row]) for row in rows]
+    lines += [_line(row.name, [row]) for row in rows]
     if rows:
         lines.append(_line(f"all {len(rows)}", rows))
     return "\n".join(lines)
@@ -313,6 +339,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--cells", type=int, default=6_000)
     parser.add_argument("--longest", type=float, default=40.0, help="seconds of faults a seed")
+    parser.add_argument("--outage", type=float, default=60.0, help="seconds without Postgres")
     parser.add_argument("--rounds", type=int, default=5, help="kills of a whole stack")
     parser.add_argument("--report", type=Path, default=Path("build/faults.md"))
     given = parser.parse_args(arguments)
@@ -320,13 +347,20 @@ def main(arguments: list[str]) -> int:
     rows: list[Row] = []
     for seed in seeds:
         print(f"seed {seed}: make faults SEED={seed}", flush=True)
-        rows.append(run(seed, given.cells, given.longest))
-        print(f"  {rows[-1].seconds:.0f} s, {rows[-1].figures}", flush=True)
-        for violation in rows[-1].violations:
-            print(f"  VIOLATION {violation}", flush=True)
+        rows.append(told(run(seed, given.cells, given.longest)))
+    if given.outage and given.seed is None:
+        rows.append(told(long_outage(given.cells // 2, given.outage)))
     stacks = kill_whole_stacks(given.rounds) if given.seed is None and given.rounds else None
     report(given.report, rows, stacks)
     return int(any(row.violations for row in rows) or bool(stacks and stacks.violations))
+
+
+def told(row: Row) -> Row:
+    """Print what a run came to."""
+    print(f"  {row.seconds:.0f} s, {row.figures}", flush=True)
+    for violation in row.violations:
+        print(f"  VIOLATION {violation}", flush=True)
+    return row
 
 
 def report(path: Path, rows: Sequence[Row], stacks: StackKills | None) -> None:
