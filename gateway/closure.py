@@ -34,6 +34,11 @@ class Closure:
             raise QuotaExhausted(reason, code="insufficient_quota")
 
     @property
+    def known(self) -> bool:
+        """Whether it may be closed: looked at first, for it is cheap."""
+        return self._until > 0
+
+    @property
     def reason(self) -> str | None:
         """Why it is closed; None when it is open."""
         left = self._until - self._clock()

@@ -123,7 +123,11 @@ class SharedGate(Gate):
             self._window.succeeded(self._busy)
             self._set_places()
         self._busy -= 1
-        if self._waiting or self._short:
+        if not self._waiting or self._busy >= self._places:
+            return
+        if not self._blocked_until and not self._closure.known:
+            self._let_pass()  # At once: to wake whoever serves the line costs more.
+        if self._waiting and self._busy < self._places:
             self._changed.set()
 
     @override
