@@ -27,6 +27,7 @@ HERE = Path(__file__).resolve().parent
 KEY = "bench-key"
 CLIENTS = (1, 16, 64, 256)
 STREAMS = 100
+SMG = ("launch", "--host", "127.0.0.1", "--policy", "round_robin", "--backend", "openai")
 HEAVY = ("aiohttp", "anthropic", "boto3", "botocore", "fastapi", "google", "httpx", "httpx2",
          "huggingface_hub", "mlflow", "numpy", "openai", "pandas", "redis", "scipy",
          "sqlalchemy")  # fmt: skip
@@ -101,7 +102,7 @@ def serving(name: str, upstream: str, port: int, options: argparse.Namespace) ->
             "direct": ([sys.executable, str(HERE / "_mock.py")], ""),
             "bare ASGI": ([*script, "asgi", "--upstream", upstream], ""),
             "bare FastAPI": ([*script, "fastapi", "--upstream", upstream], ""),
-            "smg": ([options.smg or "smg", "--worker-urls", upstream, "--host", "127.0.0.1"], ""),
+            "smg": ([options.smg or "smg", *SMG, "--worker-urls", upstream], ""),
             "ours": (gateway, KEY),
         }[name]
         environ = {"HIKAKU_API_KEY": key, "HIKAKU_USAGE_LOG": f"{folder}/usage"} if key else {}
