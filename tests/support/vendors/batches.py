@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from uuid import uuid4
+
+from typing_extensions import override
 
 
 @dataclass
@@ -45,9 +48,16 @@ class BatchVendor:
     """Prompts that were asked one by one."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def open_anew(self) -> None:
+        """Forget all customers and be in a good mood."""
+        self.takes, self.stuck = 0.5, False
+        self.expired = self.refused = self.broken = r"$^"
+        self.batches.clear()
+        self.online.clear()
+
     def begin(self, requests: list[tuple[str, str]], metadata: dict[str, str]) -> Sold:
         with self.lock:
-            batch = Sold(f"batch_{len(self.batches)}", requests, metadata, time.monotonic())
+            batch = Sold(f"batch_{uuid4().hex}", requests, metadata, time.monotonic())
             self.batches[batch.id] = batch
         return batch
 
@@ -178,7 +188,8 @@ def _handler(vendor: BatchVendor) -> type[BaseHTTPRequestHandler]:  # noqa: C901
             case [*_, batch_id, "cancel"]:
                 vendor.batches[batch_id].cancelled = True
                 return openai_batch(vendor.batches[batch_id])
-        raise AssertionError(path)
+            case _:
+                raise AssertionError(path)
 
     def get(path: str) -> Any:
         match path.removeprefix("/v1/").partition("?")[0].split("/"):
@@ -197,7 +208,8 @@ def _handler(vendor: BatchVendor) -> type[BaseHTTPRequestHandler]:  # noqa: C901
             case ["messages", "batches", batch_id, "results"]:
                 asked = vendor.batches[batch_id].requests
                 return [_anthropic_line(vendor, *one) for one in reversed(asked)]
-        raise AssertionError(path)
+            case _:
+                raise AssertionError(path)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -217,6 +229,7 @@ def _handler(vendor: BatchVendor) -> type[BaseHTTPRequestHandler]:  # noqa: C901
         def do_GET(self) -> None:
             self._send(get(self.path))
 
+        @override
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
 

@@ -1,0 +1,185 @@
+"""Jobs whose calls are handed over to a vendor's batch API, against a vendor that has both."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from hikaku.errors import InvalidInput
+from hikaku.failpoints import Point
+from hikaku.jobs import JobState, Outcome
+from hikaku.storage import control
+from hikaku.storage.connection import open_engine, open_sessions
+from hikaku.storage.tables import Offload
+from tests.integration.test_batches import database
+from tests.support.database import sqlalchemy_url
+from tests.support.jobs import spec, store
+from tests.support.services import short_directory
+from tests.support.vendors.batches import batch_vendor
+from tests.support.workers import assert_every_cell_once, cluster
+
+__all__ = ["database"]
+
+ROWS = 40
+VENDORS: dict[str, Any] = {
+    "gpt": {"provider": "openai-compatible", "config": {"api_base": "%s/v1", "api_key": "k" * 20}},
+    "claude": {
+        "provider": "anthropic",
+        "config": {"anthropic_api_base": "%s/v1", "anthropic_api_key": "k" * 20},
+    },
+}
+
+
+def endpoint(name, url):
+    model = VENDORS[name]
+    config = {key: value.replace("%s", url) for key, value in model["config"].items()}
+    return {
+        "name": name,
+        "endpoint_type": "llm/v1/chat",
+        "model": {"provider": model["provider"], "name": "m", "config": config},
+        "price": {"input_usd_per_million_tokens": 100, "output_usd_per_million_tokens": 300},
+        "batch_api": True,
+    }
+
+
+@pytest.fixture(scope="module")
+def shop():
+    with batch_vendor() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def town(shop, database, valkey):
+    endpoints = [endpoint(name, shop.url) for name in VENDORS]
+    engine = open_engine(sqlalchemy_url(database))
+    sessions, broker = open_sessions(engine), valkey.broker_url
+    with (
+        pytest.MonkeyPatch.context() as environment,
+        short_directory() as folder,
+    ):
+        environment.setenv("HIKAKU_OFFLOAD_POLL_SECONDS", "0.2")
+        with cluster(folder, database, broker, sessions, endpoints, workers=1) as started:
+            yield started
+    engine.dispose()
+
+
+@pytest.fixture
+def vendor(shop):
+    shop.open_anew()
+    return shop
+
+
+@pytest.fixture
+def running(town, vendor):
+    """Workers and one scheduler, ready."""
+    alive = [name for name in town.processes if name not in town.killed and "worker" not in name]
+    if not alive:
+        town.start(f"scheduler-{len(town.processes)}", "scheduler")
+        alive = [f"scheduler-{len(town.processes) - 1}"]
+    log = town.directory / f"{alive[0]}.log"
+    town.wait(lambda: "ready." in log.read_text(encoding="utf-8"), "the scheduler")
+    return town
+
+
+def kill_schedulers(running):
+    for name, process in running.processes.items():
+        if "worker" not in name and process.poll() is None:
+            running.kill(name)
+            process.wait(10)
+
+
+def job(name, *, seconds=600, **changes):
+    rows = [{"object": f"{name}-りんご{n}", "expected": "りんご"} for n in range(ROWS)]
+    deadline = datetime.now(UTC) + timedelta(seconds=seconds)
+    given = {"prompt": {"template": "{{object}}"}, "rows": rows, "endpoints": [name]}
+    return spec(**given, execution="batch", deadline=deadline, **changes)
+
+
+def totals(running, job_id):
+    [found] = running.progress(job_id).endpoints.values()
+    return found
+
+
+def test_a_vendors_batch_answers_and_what_it_leaves_is_asked_online(running, vendor):
+    vendor.expired, vendor.refused, vendor.broken = (
+        r"りんご[0-4]$",
+        r"りんご1[0-2]$",
+        r"りんご2[01]$",
+    )
+    jobs = {name: running.submit(job(name)) for name in VENDORS}
+    for name, job_id in jobs.items():
+        assert running.wait_final(job_id) is JobState.COMPLETED_WITH_ERRORS
+        assert_every_cell_once(running, job_id, ROWS)
+        found = totals(running, job_id)
+        assert (found.counts[Outcome.OK], found.counts[Outcome.INVALID_REQUEST]) == (37, 3)
+        assert found.repeated_calls == 0
+        # Tokens cost 4,000 / 1,000,000 USD a call: 30 at half the price, 7 online.
+        assert found.cost_usd == Decimal("0.004") * (30 / Decimal(2) + 7)
+        left = {f"{name}-りんご{n}" for n in (0, 1, 2, 3, 4, 20, 21)}
+        assert {p for p in vendor.online if p.startswith(name)} == left
+    assert len(vendor.batches) == 2
+    assert set(vendor.online.values()) == set(vendor.sold().values()) == {1}
+
+
+def test_a_vendor_that_is_stuck_is_left_before_the_deadline_and_that_is_counted(running, vendor):
+    vendor.stuck = True
+    job_id = running.submit(job("gpt", seconds=20))
+    running.wait(lambda: bool(vendor.batches), "the batch to be handed over")
+    running.wait(lambda: running.state(job_id) is JobState.RUNNING, "the job to begin")
+    assert not vendor.online
+    assert running.wait_final(job_id) is JobState.COMPLETED
+    assert_every_cell_once(running, job_id, ROWS)
+    assert [batch.cancelled for batch in vendor.batches.values()] == [True]
+    assert sum(vendor.online.values()) == ROWS
+    running.wait(lambda: totals(running, job_id).repeated_calls == ROWS, "the calls to be counted")
+    assert totals(running, job_id).cost_usd == Decimal("0.004") * ROWS
+
+
+@pytest.mark.parametrize("name", VENDORS)
+def test_a_batch_that_was_taken_and_not_noted_is_found_again(running, vendor, name, monkeypatch):
+    vendor.takes = 3
+    kill_schedulers(running)
+    job_id = running.submit(job(name))
+    monkeypatch.setenv("HIKAKU_FAILPOINTS", f"{Point.AFTER_HAND_OVER}:kill")
+    running.killed.add(f"dying-{name}")
+    dying = running.start(f"dying-{name}", "scheduler")
+    running.wait(lambda: dying.poll() is not None, "the scheduler to die")
+    assert len(vendor.batches) == 1
+    with running.sessions() as session:
+        offload = session.scalars(select(Offload).where(Offload.job_id == job_id)).one()
+    assert (offload.state, offload.vendor_id) == ("handing_over", None)
+    monkeypatch.delenv("HIKAKU_FAILPOINTS")
+    running.start(f"healthy-{name}", "scheduler")
+    assert running.wait_final(job_id) is JobState.COMPLETED
+    assert_every_cell_once(running, job_id, ROWS)
+    assert len(vendor.batches) == 1
+    assert not vendor.online
+    assert totals(running, job_id).repeated_calls == 0
+    assert totals(running, job_id).calls == ROWS
+
+
+def test_a_cancelled_job_stops_its_batch(running, vendor):
+    vendor.takes = 600
+    job_id = running.submit(job("gpt"))
+    running.wait(lambda: bool(vendor.batches), "the batch to be handed over")
+    with running.sessions.begin() as session:
+        control.cancel(session, job_id)
+    assert running.wait_final(job_id) is JobState.CANCELLED
+    [batch] = vendor.batches.values()
+    running.wait(lambda: batch.cancelled, "the batch to be cancelled")
+    assert not vendor.online
+
+
+def test_an_endpoint_without_the_interface_is_refused_by_name(sessions):
+    with pytest.raises(InvalidInput) as refused:
+        store(sessions, spec(execution="batch"))
+    assert [fault.pointer for fault in refused.value.faults] == ["/endpoints/0", "/endpoints/1"]
+
+
+def test_auto_asks_online_what_no_vendor_takes(sessions):
+    submitted = store(sessions, spec(execution="auto"))
+    with sessions() as session:
+        assert session.scalars(select(Offload)).all() == []
+    assert submitted.hints
