@@ -137,9 +137,14 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be sent on it."""
+        return self._transport is None or self._transport.is_closing()
+
     def is_fresh(self, now: float) -> bool:
         """Whether the server has left a kept connection open, as far as can be seen from here."""
-        if self._transport is None or self._transport.is_closing():
+        if self.is_closed:
             return False
         if now - self.idle_since < _RESTED:
             return True

@@ -81,6 +81,8 @@ class Origin(Keeper):
             raise Unavailable(f"{type(error).__name__}: {error}") from error
         finally:
             self._making -= 1
+        if connection.is_closed:
+            raise Unavailable("the server closed the connection at once")
         self._open.add(connection)
         return connection
 
