@@ -230,7 +230,7 @@ def _handler(vendor: BatchVendor) -> type[BaseHTTPRequestHandler]:  # noqa: C901
             self._send(get(self.path))
 
         @override
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        def log_message(self, format: str, *args: object) -> None:
             pass
 
     return Handler
