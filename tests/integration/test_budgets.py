@@ -111,7 +111,7 @@ def test_sixteen_workers_racing_for_1000_units_never_spend_more(sessions, hikaku
         done = jobs.progress(session, [job_id])[job_id]
         raced = session.scalar(select(func.count(Reservation.worker.distinct())))
     assert spent is not None
-    assert raced == 16
+    assert raced > 1, "nobody raced anybody"
     assert till.billed <= spent.spent_usd <= 1000
     assert spent.reserved_usd == 0
     assert spent.left_usd < MOST, "what was left would have paid for another call"

@@ -31,7 +31,9 @@ async def _work(room: Room, is_over: Callable[[], bool]) -> None:
             await shard.run_claimed(room, claim)
 
 
-async def _member(url: str, folder: Path, asker: Asker, is_over: Callable[[], bool]) -> None:
+async def _member(
+    url: str, folder: Path, asker: Asker, is_over: Callable[[], bool], all_there: threading.Barrier
+) -> None:
     engine = open_engine(url, pool_size=3)
     database = Database(open_sessions(engine), threads=2)
     turns = Turns(64)
@@ -44,6 +46,7 @@ async def _member(url: str, folder: Path, asker: Asker, is_over: Callable[[], bo
     spool = Spool(folder, str(lease.worker))
     recorder = Recorder(database, spool, folder)
     await lease.join()
+    await asyncio.to_thread(all_there.wait, SECONDS)
     room = Room(
         database=database,
         gateway=asker,
@@ -70,10 +73,11 @@ def crew(database_url: str, folder: Path, asker: Asker, is_over: Callable[[], bo
     """Let `n` workers run whatever there is until `is_over`; what one raises is raised here."""
     url = sqlalchemy_url(database_url)
     failures: list[BaseException] = []
+    all_there = threading.Barrier(n)
 
     def run() -> None:
         try:
-            asyncio.run(_member(url, folder, asker, is_over))
+            asyncio.run(_member(url, folder, asker, is_over, all_there))
         except BaseException as error:  # noqa: BLE001  # told to the test below
             failures.append(error)
 
