@@ -27,9 +27,12 @@ _KEYS = (
     "reuse",
     "priority",
     "budget_usd",
+    "execution",
+    "deadline",
     "tags",
 )
-_PROMPT_KEYS = ("template", "messages", "id", "name", "version")
+_PROMPT_WAYS = ("template", "messages", "id", "name", "request")
+_PROMPT_KEYS = ("template", "messages", "id", "name", "version", "request")
 _MESSAGE_KEYS = ("role", "content")
 _DATASET_KEYS = ("id", "name", "revision")
 _ENDPOINT_KEYS = ("name", "params")
@@ -145,9 +148,9 @@ def _prompt_faults(spec: Mapping[str, Json]) -> Iterator[Fault]:
             yield from _message_faults("/prompt", messages)
         case dict() as prompt:
             yield from _unknown("/prompt", prompt, _PROMPT_KEYS)
-            given = [key for key in ("template", "messages", "id", "name") if key in prompt]
+            given = [key for key in _PROMPT_WAYS if key in prompt]
             if len(given) != 1:
-                message = "prompt has exactly one of template, messages, id, name"
+                message = "prompt has exactly one of template, messages, id, name, request"
                 yield Fault(pointer="/prompt", message=message)
             if isinstance(written := prompt.get("messages"), list):
                 yield from _message_faults("/prompt/messages", written)
