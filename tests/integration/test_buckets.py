@@ -108,4 +108,6 @@ def finished(sessions, planned):
     with sessions.begin() as session:
         shards.join(session, worker, host="here", pid=1, lease=timedelta(seconds=60))
         for shard in planned:
-            assert shards.complete(session, claims.claim(session, shard.id, worker), worker)
+            claim = claims.claim(session, shard.id, worker)
+            assert claim is not None
+            assert shards.complete(session, claim, worker)

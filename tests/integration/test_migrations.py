@@ -31,7 +31,9 @@ def test_every_migration_goes_down_and_up_again(hikaku_url):
     assert _tables(hikaku_url) == before
 
 
-@pytest.mark.parametrize("table", ["dataset_row", "cell_result", "cell_response", "attempt", "score", "file_chunk"])
+@pytest.mark.parametrize(
+    "table", ["dataset_row", "cell_result", "cell_response", "attempt", "score", "file_chunk"]
+)
 def test_what_grows_is_partitioned_from_the_start(hikaku_url, table):
     with psycopg.connect(hikaku_url) as connection:
         kind = connection.execute(

@@ -49,7 +49,8 @@ def from_rows(sessions, job_id):
     with sessions() as session:
         cells = session.scalars(select(CellResult).where(CellResult.job_id == job_id)).all()
         scores = session.scalars(select(Score).where(Score.job_id == job_id)).all()
-    latencies, by_row = defaultdict(list), defaultdict(lambda: defaultdict(list))
+    latencies: dict[int, list[float]] = defaultdict(list)
+    by_row: dict[tuple[int, int], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for cell in cells:
         if cell.latency_ms is not None and not cell.reused:
             latencies[cell.endpoint].append(cell.latency_ms)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.cell_view import cell_key
-from api.job_view import money
+from api.money_view import money
 from api.pace import Pace, pace
 from api.routes.export import guarded
 from api.streams import attachment, joined

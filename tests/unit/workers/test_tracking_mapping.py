@@ -56,6 +56,7 @@ def progress(ok=4, timeout=0, unknown=0, cost="0.5"):
         output_tokens=20,
         cost_usd=Decimal(cost),
         cost_unknown_calls=unknown,
+        in_hand=0,
     )
 
 
