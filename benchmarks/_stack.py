@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -130,6 +131,7 @@ def stack(
     *, latency_ms: float, in_flight: int, workers: int = 1, port: int = 9765, **settings: str
 ) -> Iterator[Stack]:
     """Run the upstream and everything of ours; `in_flight` over all workers and both models."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # a time limit leaves nothing behind
     command = [sys.executable, HERE / "_upstream.py", "--port", str(port)]
     upstream = subprocess.Popen([*command, "--latency-ms", str(latency_ms)])
     folder = Path(tempfile.mkdtemp(prefix="hk-bench-", dir="/tmp"))

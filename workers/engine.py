@@ -5,6 +5,7 @@ lease and one writer, and a straggling call idles nobody else.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -142,6 +143,8 @@ class Engine:
         self._open = _Open(
             room=room, relief=relief, spool=spool, gateway=self._gateway, keepers=keepers
         )
+        gc.collect()
+        gc.freeze()  # what there is by now stays: a collection need not look through it again
         self._opened.set()
         log.info("joined the workers", extra={"worker": str(lease.worker)})
 

@@ -171,7 +171,8 @@ class Lease:
         self.check(claim)
 
     def _holds(self, claim: Claim) -> bool:
-        return self._claims.get(claim.shard_id) == claim
+        held = self._claims.get(claim.shard_id)
+        return held is claim or held == claim
 
     def _is_known(self, claim: Claim) -> bool:
         now = _now()
