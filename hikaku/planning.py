@@ -9,7 +9,7 @@ MIN_SHARD_CELLS = 16
 MAX_SHARD_CELLS = 256
 """Above this nothing is saved any more, and a lost worker loses more."""
 
-SHARDS_PER_SLOT = 4
+SHARDS_PER_SLOT = 2
 """Shards of a job for each slot that may run them, so that no slot idles at the end."""
 
 

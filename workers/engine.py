@@ -33,6 +33,9 @@ from workers.turns import Turns
 
 log = logging.getLogger(__name__)
 
+_YOUNG = 20_000
+"""Objects made between two collections: those of a cell are gone by themselves."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Open:
@@ -145,6 +148,7 @@ class Engine:
         )
         gc.collect()
         gc.freeze()  # what there is by now stays: a collection need not look through it again
+        gc.set_threshold(_YOUNG, 20, 50)
         self._opened.set()
         log.info("joined the workers", extra={"worker": str(lease.worker)})
 

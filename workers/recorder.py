@@ -23,11 +23,14 @@ from workers.spool import Orphan, Spool, key_of, owner_of, segments
 
 log = logging.getLogger(__name__)
 
-BATCH = 256
+BATCH = 512
 """Records of one transaction; more saves nothing, fewer costs Postgres more each."""
 
-LONGEST_DELAY = 0.2
+LONGEST_DELAY = 0.5
 """Seconds that a record may wait for company."""
+
+HURRIED_DELAY = 0.02
+"""Seconds that it waits where a shard's end does: others end at about the same time."""
 
 BACKLOG = 20_000
 """Records that may wait for Postgres before no new answer is asked for."""
@@ -115,6 +118,7 @@ class Recorder:
         if len(self._waiting) < BATCH:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), LONGEST_DELAY)
+                await asyncio.sleep(HURRIED_DELAY)
 
     async def _added(self) -> None:
         self._put += 1

@@ -10,6 +10,8 @@ Source of the costs: 2.8 us a row on the client by COPY binary, 10-25 us through
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from functools import lru_cache
+from uuid import UUID
 
 from psycopg import Connection, Cursor, sql
 from psycopg.errors import UniqueViolation
@@ -24,6 +26,7 @@ from hikaku.jobs import (
     CellAddress,
     CellCalls,
     CellRecord,
+    Outcome,
 )
 from hikaku.storage import responses, summaries
 from hikaku.storage.budgets import Charges
@@ -132,8 +135,14 @@ def _without_repetition(records: Sequence[CellRecord]) -> list[list[CellRecord]]
 
 
 def _key(address: CellAddress) -> CellKey:
-    job = ids.decode(ids.JOB, address.job_id)
+    job = _job(address.job_id)
     return (address.bucket, job, address.endpoint, address.row, address.repeat)
+
+
+@lru_cache(maxsize=256)
+def _job(job_id: str) -> UUID:
+    """Read the id of a job: there are few of them, and each stands in every line."""
+    return ids.decode(ids.JOB, job_id)
 
 
 _REPLACED = """
@@ -218,13 +227,16 @@ def _stage(cursor: Cursor[object], table: str, columns: Columns, lines: Iterable
 
 
 def _copy(cursor: Cursor[object], table: str, columns: Columns, lines: Iterable[Line]) -> None:
-    statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(
-        sql.Identifier(table), _names(columns)
-    )
-    with cursor.copy(statement) as copy:
+    statement = f"copy {table} ({', '.join(map(_quoted, columns))}) from stdin (format binary)"
+    with cursor.copy(statement.encode()) as copy:
         copy.set_types(list(columns.values()))
         for line in lines:
             copy.write_row(line)
+
+
+def _quoted(name: str) -> str:
+    """Quote a column of ours: `row` is a word of SQL."""
+    return f'"{name}"'
 
 
 def _names(columns: Columns) -> sql.Composed:
@@ -267,7 +279,7 @@ def _tallies(records: Iterable[CellRecord], *, attempts: bool = True) -> dict[in
     tallies: dict[int, Tally] = {}
     for record in records:
         tally = tallies.setdefault(record.address.shard_id, Counter())
-        tally[f"n_{record.outcome}"] += 1
+        tally[_COUNTERS[record.outcome]] += 1
         tally["n_reused"] += int(record.reused)
         for attempt in record.attempts if attempts else ():
             _count_call(
@@ -312,16 +324,31 @@ def _count_call(
         tally["n_cost_unknown"] += int(outcome.may_be_billed)
 
 
+_COUNTERS = {outcome: f"n_{outcome}" for outcome in Outcome}
+"""Column of a shard that counts its cells of an outcome."""
+
+_COUNTS = (
+    *_COUNTERS.values(),
+    "n_reused", "n_calls", "n_calls_unknown", "n_cost_unknown", "input_tokens", "output_tokens",
+    "cost_usd",
+)  # fmt: skip
+
+_ADD = f"""
+update shard set {", ".join(f"{name} = shard.{name} + added.{name}" for name in _COUNTS)}
+  from (select * from unnest(%s::int8[], {", ".join(["%s::numeric[]"] * len(_COUNTS))})
+            as t(shard_id, {", ".join(_COUNTS)}) order by shard_id) added
+ where shard.id = added.shard_id
+"""  # noqa: S608 - names of columns
+
+
 def _add(cursor: Cursor[object], tallies: dict[int, Tally]) -> None:
-    for shard_id, tally in sorted(tallies.items()):
-        changed = {column: amount for column, amount in tally.items() if amount}
-        if not changed:
-            continue
-        additions = sql.SQL(", ").join(
-            sql.SQL("{0} = {0} + %s").format(sql.Identifier(column)) for column in changed
-        )
-        statement = sql.SQL("update shard set {} where id = %s").format(additions)
-        cursor.execute(statement, [*changed.values(), shard_id])
+    """Add to the counters of all shards of a batch, in one statement that stays prepared."""
+    changed = sorted((shard, tally) for shard, tally in tallies.items() if any(tally.values()))
+    if changed:
+        columns = [[shard for shard, _ in changed]]
+        columns += [[tally[name] for _, tally in changed] for name in _COUNTS]
+        # As text: lists would be sent as the smallest type that holds them, each a new statement.
+        cursor.execute(_ADD, [f"{{{','.join(map(str, column))}}}" for column in columns])
 
 
 def add_calls(session: Session, cells: Sequence[CellCalls]) -> None:
