@@ -10,13 +10,12 @@ are outside of what it can tell. Repeats of a row are taken to need what its fir
 import hashlib
 import math
 import random
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
-import numpy as np
-from scipy.special import stdtrit
 
 from hikaku.specs import Snapshot
 
@@ -124,7 +123,10 @@ def total(
     )
     if not parts:
         return None
-    value = sum(size * float(np.mean(seen)) for size, seen in parts)
+    # Every program that stores jobs imports this module, and few ever estimate.
+    from scipy.special import stdtrit  # noqa: PLC0415 - half a second, and 30 MB
+
+    value = sum(size * statistics.fmean(seen) for size, seen in parts)
     spreads = [_spread(size, seen) for size, seen in parts]
     variance = sum(g for g, _ in spreads)
     if variance == 0:
@@ -140,7 +142,7 @@ def _spread(size: int, seen: Sequence[float]) -> tuple[float, int]:
     n = len(seen)
     if n >= size or n < _FEWEST:
         return 0.0, n
-    return size * (size - n) * float(np.var(seen, ddof=1)) / n, n
+    return size * (size - n) * statistics.variance(seen) / n, n
 
 
 def _merged(parts: Sequence[tuple[int, list[float]]]) -> list[tuple[int, list[float]]]:

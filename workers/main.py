@@ -23,7 +23,6 @@ from workers.engine import Engine
 from workers.offload import Offloader
 from workers.scheduler import Ticker
 from workers.tasks import register_batches, register_offloads, register_shards, register_tracking
-from workers.tracking import Tracker
 
 
 def batch(settings: Settings) -> Celery:
@@ -66,7 +65,13 @@ def scheduler(settings: Settings) -> Celery:
         lease=timedelta(seconds=settings.lease_seconds),
         bucket_rows=settings.bucket_rows,
     )
-    register_tracking(app, Tracker(settings, sessions).track)
+
+    def track(job_id: str) -> None:
+        from workers.tracking import Tracker  # noqa: PLC0415 - brings numpy, scipy and MLflow
+
+        Tracker(settings, sessions).track(job_id)
+
+    register_tracking(app, track)
     register_batches(app, Batches(sessions, Queue(app), endpoints).go_on)
     poll = timedelta(seconds=settings.offload_poll_seconds)
     register_offloads(app, Offloader(sessions, file.latest, poll=poll).go_on)

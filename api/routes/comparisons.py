@@ -1,7 +1,7 @@
 """Comparisons: endpoints or jobs held against a baseline, on the same rows."""
 
 from http import HTTPStatus
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Query
 from pydantic import Field
@@ -10,10 +10,12 @@ from api.bodies import printable
 from api.dependencies import ContextDep
 from api.money_view import money
 from api.wire import JOB_EXAMPLE, Out, problems, resource
-from hikaku import comparison, ids
-from hikaku.comparison import Column, Comparison, ScoreDifference, ScoreSummary
+from hikaku import ids
 from hikaku.errors import Fault, InvalidInput, NotFound, UnknownName
-from hikaku.storage import comparisons, jobs
+from hikaku.storage import jobs
+
+if TYPE_CHECKING:
+    from hikaku.comparison import Column, Comparison, ScoreDifference, ScoreSummary
 
 router = resource("/comparisons", "comparisons")
 
@@ -129,6 +131,10 @@ def compare(
 
     A failed cell has no score: it lowers the coverage and never the mean.
     """
+    # The first comparison pays for numpy and scipy, not every start of the API.
+    from hikaku import comparison  # noqa: PLC0415
+    from hikaku.storage import comparisons  # noqa: PLC0415
+
     wanted = _ids(job_ids)
     with context.sessions() as session:
         found = [jobs.get(session, job_id) for job_id in wanted]
@@ -159,7 +165,7 @@ def _fault(parameter: str, message: str) -> Fault:
     return Fault(pointer=f"query {parameter}", message=message)
 
 
-def _out(found: Comparison) -> ComparisonOut:
+def _out(found: "Comparison") -> ComparisonOut:
     return ComparisonOut(
         baseline=BaselineOut(job=found.baseline_job, endpoint=found.baseline_endpoint),
         confidence=found.confidence,
@@ -168,7 +174,7 @@ def _out(found: Comparison) -> ComparisonOut:
     )
 
 
-def _column(column: Column) -> ColumnOut:
+def _column(column: "Column") -> ColumnOut:
     versus = column.versus_baseline
     return ColumnOut(
         job=column.job,
@@ -186,9 +192,9 @@ def _column(column: Column) -> ColumnOut:
     )
 
 
-def _summary(summary: ScoreSummary) -> SummaryOut:
+def _summary(summary: "ScoreSummary") -> SummaryOut:
     return SummaryOut.model_validate(summary, from_attributes=True)
 
 
-def _difference(difference: ScoreDifference) -> DifferenceOut:
+def _difference(difference: "ScoreDifference") -> DifferenceOut:
     return DifferenceOut.model_validate(difference, from_attributes=True)

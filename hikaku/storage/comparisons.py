@@ -13,7 +13,7 @@ from hikaku.comparison import ColumnScores, RowScores, average_repeats
 from hikaku.specs import Snapshot
 from hikaku.storage import datasets, jobs, summaries
 from hikaku.storage.jobs import EndpointProgress, Progress
-from hikaku.storage.summaries import Cells
+from hikaku.storage.packed import Cells
 from hikaku.storage.tables import DatasetRow, Job
 
 

@@ -8,15 +8,15 @@ running or its rows have changed, so both say the same.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 from psycopg import Connection, Cursor
 from sqlalchemy.orm import Session
 
 from hikaku import ids
+
+if TYPE_CHECKING:
+    from hikaku.storage.packed import Cells
 
 _PACKED = """
 select s.id as shard_id, s.job_id, cells.rows, cells.latencies, scored.blobs as scores
@@ -89,21 +89,6 @@ select {_PLACE}, m.rows, m.latencies, m.scores
   from ({_PACKED} where s.id = any(%s)) m join shard s on s.id = m.shard_id
 """  # noqa: S608 - nothing of a request is in it
 
-_SCORES = np.array([0.0, 1.0, np.nan])
-"""What the bytes of a packed 0/1 score mean."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cells:
-    """The cells of one endpoint that have an outcome, in any order."""
-
-    rows: npt.NDArray[np.int64]
-    """Row of each cell."""
-    scores: tuple[npt.NDArray[np.float64], ...]
-    """By scorer, of each cell; NaN where there is no value."""
-    latencies: npt.NDArray[np.float64]
-    """Of the answering calls, in milliseconds; reused completions left out."""
-
 
 def keep(session: Session, shard_ids: Sequence[int]) -> None:
     """Sum up shards whose every cell has an outcome; what was kept before is replaced."""
@@ -145,8 +130,10 @@ def rebuild(session: Session, job_id: str) -> None:
     keep(session, [int(shard_id) for (shard_id,) in finished])
 
 
-def read(session: Session, job_id: str, *, n_scorers: int) -> dict[int, Cells]:
+def read(session: Session, job_id: str, *, n_scorers: int) -> "dict[int, Cells]":
     """Read the cells of a job by endpoint; an endpoint without any is left out."""
+    from hikaku.storage.packed import Packed, unpacked  # noqa: PLC0415 - workers need no numpy
+
     job = ids.decode(ids.JOB, job_id)
     with _connection(session).cursor(binary=True) as cursor:
         found = cursor.execute(_STORED, [job]).fetchall()
@@ -155,52 +142,11 @@ def read(session: Session, job_id: str, *, n_scorers: int) -> dict[int, Cells]:
         begun = [shard_id for (shard_id,) in cursor.execute(_BEGUN, [job])]
         if lacking := [shard_id for shard_id in begun if shard_id not in stored]:
             found += cursor.execute(_MADE_NOW, [lacking]).fetchall()
-    packed: dict[int, list[_Packed]] = {}
+    packed: dict[int, list[Packed]] = {}
     for _, endpoint, *one in found:
         if one[4]:
-            packed.setdefault(endpoint, []).append(_Packed(*one))
-    return {endpoint: _unpacked(of_it, n_scorers) for endpoint, of_it in packed.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class _Packed:
-    row_from: int
-    row_to: int
-    repeats: int
-    rows: bytes | None
-    latencies: bytes
-    scores: list[bytes] | None
-
-    @property
-    def n(self) -> int:
-        return len(self.latencies) // 4
-
-
-def _unpacked(found: Sequence[_Packed], n_scorers: int) -> Cells:
-    latencies = np.frombuffer(b"".join(one.latencies for one in found), ">f4").astype(np.float64)
-    return Cells(
-        rows=np.concatenate([_rows(one) for one in found]),
-        scores=tuple(
-            np.concatenate([_values(one, scorer) for one in found]) for scorer in range(n_scorers)
-        ),
-        latencies=latencies[~np.isnan(latencies)],
-    )
-
-
-def _rows(one: _Packed) -> npt.NDArray[np.int64]:
-    if one.rows is not None:
-        return np.frombuffer(one.rows, ">i4").astype(np.int64)
-    rows = np.arange(one.row_from, one.row_to)
-    return rows if one.repeats == 1 else np.repeat(rows, one.repeats)
-
-
-def _values(one: _Packed, scorer: int) -> npt.NDArray[np.float64]:
-    if one.scores is None or scorer >= len(one.scores):  # the scorer came later
-        return np.full(one.n, np.nan)
-    blob = one.scores[scorer]
-    if len(blob) == one.n:
-        return _SCORES[np.frombuffer(blob, np.uint8)]
-    return np.frombuffer(blob, ">f8").astype(np.float64)
+            packed.setdefault(endpoint, []).append(Packed(*one))
+    return {endpoint: unpacked(of_it, n_scorers) for endpoint, of_it in packed.items()}
 
 
 def _connection(session: Session) -> Connection[Any]:
