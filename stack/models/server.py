@@ -16,14 +16,9 @@ from starlette.applications import Starlette
 
 from hikaku import logs
 from stack.models.fetch import default_cache
-from stack.models.registry import MODELS, Model, find
+from stack.models.registry import ADMITTED, MODELS, SLOTS, Model, find
 from stack.models.routes import routes
 from stack.models.served import ServedModel
-
-SLOTS = 4
-"""Generations computed at once for one model."""
-ADMITTED = 32
-"""Requests in flight at once for one model, before it answers 429."""
 
 
 def create_app(

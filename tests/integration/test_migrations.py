@@ -3,7 +3,7 @@ import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
 
-from migrations.__main__ import configuration, upgrade
+from migrations.__main__ import configuration, is_newest, newest, upgrade
 from tests.support.database import sqlalchemy_url
 
 
@@ -15,7 +15,7 @@ def _tables(url: str) -> set[str]:
 
 def test_there_is_one_head():
     script = ScriptDirectory.from_config(configuration("postgresql://"))
-    assert len(script.get_heads()) == 1
+    assert script.get_heads() == [newest()]
 
 
 def test_the_newest_schema_is_what_the_tables_say(hikaku_url):
@@ -27,7 +27,11 @@ def test_every_migration_goes_down_and_up_again(hikaku_url):
     before = _tables(hikaku_url)
     command.downgrade(configuration(url), "base")
     assert _tables(hikaku_url) == set()
+    assert not is_newest(url)
+    upgrade(url, "0001")
+    assert not is_newest(url)
     upgrade(url)
+    assert is_newest(url)
     assert _tables(hikaku_url) == before
 
 
