@@ -1,10 +1,15 @@
-"""What goes into the gateway and what comes out, whatever the provider."""
+"""What goes into the gateway and what comes out, whatever the provider.
+
+What there is one or more of for every call is a struct: made several times as fast as a frozen
+dataclass, and no work for the garbage collector.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol, TypeAlias
+
+from msgspec import Struct, field
 
 from gateway.errors import Outcome
 
@@ -22,16 +27,14 @@ class EndpointType(StrEnum):
     EMBEDDINGS = "llm/v1/embeddings"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Struct, frozen=True, kw_only=True, gc=False):
     """One message of a conversation."""
 
     role: str
     content: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatRequest:
+class ChatRequest(Struct, frozen=True, kw_only=True, gc=False):
     """A question to one endpoint."""
 
     endpoint: str
@@ -47,8 +50,7 @@ class ChatRequest:
     """Whose limits and budget count: the id of a key, never the key."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True, gc=False):
     """Tokens of one call; None where the provider reported nothing."""
 
     input_tokens: int | None = None
@@ -61,8 +63,7 @@ class Usage:
     """Of the output: what the model thought and did not say."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True, gc=False):
     """What a provider answered to one call, in OpenAI's dialect."""
 
     raw: bytes
@@ -83,8 +84,7 @@ class Answer:
         return Outcome.REFUSED if refused else Outcome.OK
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completion:
+class Completion(Struct, frozen=True, kw_only=True, gc=False):
     """What a model answered to a `ChatRequest`."""
 
     text: str
@@ -101,8 +101,7 @@ class Completion:
     """Who answered."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptReport:
+class AttemptReport(Struct, frozen=True, kw_only=True, gc=False):
     """One HTTP call that was made, or tried."""
 
     number: int

@@ -86,7 +86,7 @@ class Ledger:
         if ended.outcome is not AttemptOutcome.OK:
             self._note(ended)
 
-    def answered(self, completion: Completion) -> CellRecord:
+    def answered(self, completion: Completion, request_hash: bytes | None = None) -> CellRecord:
         """Make the record of a cell that was answered."""
         return CellRecord(
             address=self._address,
@@ -98,6 +98,7 @@ class Ledger:
             output_tokens=_counted(completion.usage.output_tokens),
             latency_ms=_milliseconds(completion.latency),
             cost_usd=self._cost(completion.usage),
+            request_hash=request_hash,
             attempts=tuple(self._attempts),
         )
 

@@ -444,7 +444,7 @@ async def _asked(room: Room, plan: Plan, question: Question) -> CellRecord:
     finally:
         ledger.close()
     hash_to_keep = question.request_hash if plan.snapshot.reuse.writes else None
-    return keepable(replace(ledger.answered(completion), request_hash=hash_to_keep))
+    return keepable(ledger.answered(completion, hash_to_keep))
 
 
 def _scored(plan: Plan, work: Work, record: CellRecord) -> CellRecord:

@@ -1,9 +1,9 @@
 """Anthropic's Messages API as it stands: bodies that go on as they came, and what they used."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
-from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.errors import GatewayError, MalformedAnswer
 from gateway.providers.anthropic_answers import read_message

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, cast
 
 import httpx2
@@ -15,6 +14,7 @@ from huggingface_hub.errors import (
     TextGenerationError,
     ValidationError,
 )
+from msgspec.structs import replace
 from typing_extensions import override
 
 from gateway.config import Endpoint

@@ -5,8 +5,10 @@ endpoint itself answers, and anew: no substitute, and nothing out of a cache.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from gateway import abilities
 from gateway.client import Gateway

@@ -28,6 +28,7 @@ class Verdict:
 
 
 NO_TARGET = Verdict(None, unscored="the row has no expected answer")
+_HIT, _MISS = Verdict(1.0), Verdict(0.0)
 
 
 class Scorer(Protocol):
@@ -95,6 +96,8 @@ def unscored(error: ValueError) -> Verdict:
 
 def hit(*, is_hit: bool, detail: str | None = None) -> Verdict:
     """Make the verdict 1 or 0."""
+    if detail is None:
+        return _HIT if is_hit else _MISS
     return Verdict(1.0 if is_hit else 0.0, detail=detail)
 
 
