@@ -126,6 +126,7 @@ def _nightly(product):
     return [job for job in product.json("jobs") if job["name"] == "nightly"]
 
 
+@pytest.mark.timeout(1200)  # two minutes where nothing else runs
 def test_japanese_questions_through_two_local_models(client, models):
     """100 rows of JCommonsenseQA, where its folder is given by HIKAKU_REAL_DATA."""
     folder = os.environ.get("HIKAKU_REAL_DATA")
