@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(TOOLS)/bin/uv
 INSTALLED := $(VENV)/.installed
+# Python keeps what it has compiled, unless it is told not to: then every process would begin anew.
+BYTECODE := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
 LOCKS := api worker gateway stack dev
 CLIENTS := mlflow28 mlflow222 mlflow3
 
@@ -72,6 +74,6 @@ $(UV):
 
 $(INSTALLED): $(UV) requirements/dev.txt pyproject.toml client/pyproject.toml
 	@$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
-	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	@$(UV) pip sync --quiet $(BYTECODE) --python $(BIN)/python --require-hashes requirements/dev.txt
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . --editable client
 	@touch $@
