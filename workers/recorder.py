@@ -99,8 +99,13 @@ class Recorder:
                 if orphan is not None:
                     owner, is_whole = owner_of(path), await self._inherit(orphan)
                     dead[owner] = dead.get(owner, True) and is_whole
+            if not dead:
+                return
+            left = {owner_of(path) for path in await asyncio.to_thread(segments, self._directory)}
             for owner, is_whole in dead.items():
-                if owner is not None and is_whole:
+                # While another process stores a part of its answers, they are not all known:
+                # who stores the last part lets its shards go.
+                if owner is not None and is_whole and owner not in left:
                     # All its calls are known now: its money and its shards are free again.
                     await self._database.insist(partial(_release_dead, owner))
 

@@ -226,8 +226,8 @@ class Orphan:
         is_adopted = path.suffix == ADOPTING
         try:
             file = os.open(path, os.O_RDWR)
-        except FileNotFoundError:
-            return None
+        except FileNotFoundError:  # stored, or taken by somebody who is storing it now
+            return None if is_adopted else Orphan.adopt(path.with_suffix(ADOPTING))
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if is_adopted else fcntl.LOCK_NB))
         except BlockingIOError:

@@ -131,6 +131,20 @@ def test_who_finds_a_spool_being_adopted_waits_until_it_is_stored(tmp_path):
         assert second.result(timeout=5) == []
 
 
+def test_who_listed_a_spool_before_it_was_taken_waits_for_it_too(tmp_path):
+    spool = Spool(tmp_path, "a")
+    spool.settled(record())
+    die(spool)
+    (listed,) = segments(tmp_path)
+    (first,) = orphans(tmp_path)
+    with ThreadPoolExecutor(1) as other:
+        second = other.submit(Orphan.adopt, listed)
+        with pytest.raises(TimeoutError):
+            second.result(timeout=0.2)
+        first.remove()
+        assert second.result(timeout=5) is None
+
+
 def test_a_spool_whose_adopter_died_too_is_adopted_again(tmp_path):
     spool = Spool(tmp_path, "a")
     spool.settled(record())
