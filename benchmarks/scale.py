@@ -4,7 +4,7 @@ Samples once a second: resident memory of the API and the workers, cells done, a
 job's status takes; at the end the first page of cells and the comparison, each asked 20 times.
 Writes all of it as JSON.
 
-    python benchmarks/scale.py [--cells 50000] [--workers 1] [--latency-ms 0] [--json scale.json]
+    python benchmarks/scale.py [--cells 50000] [--workers 1] [--latency-ms 0] [--json FILE]
     python benchmarks/scale.py --cells 1000000 --workers 2        takes about ten minutes
 """
 
@@ -109,7 +109,7 @@ def main() -> None:
     options.add_argument("--workers", type=int, default=1)
     options.add_argument("--latency-ms", type=float, default=0)
     options.add_argument("--in-flight", type=int, default=400)
-    options.add_argument("--json", type=Path, default=Path("scale.json"))
+    options.add_argument("--json", type=Path, default=Path("build/scale.json"))
     given = options.parse_args()
     with stack(
         latency_ms=given.latency_ms, in_flight=given.in_flight, workers=given.workers
@@ -119,6 +119,7 @@ def main() -> None:
         samples = watch(running, job_id)
         figures = report(running, job_id, samples, given.cells)
     kept = {"cells": given.cells, "samples": samples, "figures": figures}
+    given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps(kept), encoding="utf-8")
     print(f"samples: {given.json}")
 
