@@ -4,7 +4,7 @@
 
 Answers "ANS-" and twelve hex digits of the SHA-256 of the last message, so that the right score of
 any data set is known beforehand. `GET /stats` counts calls, and full answers beyond the first per
-question; `POST /reset` sets them to zero.
+question; `GET /answers` lists what was answered; `POST /reset` sets all to zero.
 """
 
 import argparse
@@ -53,6 +53,8 @@ class Upstream(asyncio.Protocol):
             self.send(
                 {"calls": calls["all"], "answers": answers.total(), "answered_again": repeated}
             )
+        elif head.startswith(b"GET /answers"):
+            self.send({"keys": [key.hex() for key in answers]})
         elif head.startswith(b"POST /reset"):
             calls.clear()
             answers.clear()
