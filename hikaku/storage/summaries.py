@@ -64,7 +64,6 @@ update shard_summary k set stale = true
 """
 
 _FORGET = "update shard_summary set stale = true where shard_id = any(%s) and not stale"
-_FORGET_JOB = "update shard_summary set stale = true where job_id = %s and not stale"
 
 _STALE = """
 select shard_id from shard_summary where stale order by shard_id limit %s for update skip locked
@@ -105,11 +104,6 @@ def ended(session: Session, shard_id: int) -> None:
 def forget(cursor: Cursor[Any], shard_ids: Iterable[int]) -> None:
     """Let the rows of shards count until they are summed up again: they have changed."""
     cursor.execute(_FORGET, [sorted(shard_ids)])
-
-
-def forget_job(session: Session, job_id: str) -> None:
-    """As `forget`, for all shards of a job: after its scores were made anew."""
-    _connection(session).execute(_FORGET_JOB, [ids.decode(ids.JOB, job_id)])
 
 
 def refresh(session: Session, *, limit: int) -> int:
