@@ -236,21 +236,28 @@ def _release(
     return session.execute(statement.returning(Shard.id)).one_or_none() is not None
 
 
-_REAP = text("""
-with lost as (
-    select s.id from shard s left join worker w on w.id = s.owner
-     where s.state = 'running'
-       and (s.owner = cast(:dead as uuid)
-            or (w.id is null or w.lease_until < now())
-               and pg_postmaster_start_time() < now() - cast(:grace as interval))
-     order by s.id limit 500 for update of s skip locked)
+_TAKE_BACK = """
 update shard s
    set state = case when s.claims >= :max_claims then 'dead' else 'queued' end,
        error = case when s.claims >= :max_claims
                     then 'claimed ' || s.claims || ' times and never finished' end,
        owner = null, published_at = null
   from lost where s.id = lost.id returning s.id
-""")
+"""
+
+_REAP = text(f"""
+with lost as (
+    select s.id from shard s left join worker w on w.id = s.owner
+     where s.state = 'running' and (w.id is null or w.lease_until < now())
+       and pg_postmaster_start_time() < now() - cast(:grace as interval)
+     order by s.id limit 500 for update of s skip locked)
+{_TAKE_BACK}""")  # noqa: S608 - nothing of a request is in it
+
+_RELEASE = text(f"""
+with lost as (
+    select id from shard where state = 'running' and owner = :worker
+     order by id limit 500 for update skip locked)
+{_TAKE_BACK}""")  # noqa: S608 - nothing of a request is in it
 
 
 def reap(session: Session, *, grace: timedelta) -> list[int]:
@@ -261,7 +268,8 @@ def reap(session: Session, *, grace: timedelta) -> list[int]:
         grace: How long after a start of Postgres nothing is reaped: its workers could not renew
             while it was away, and they still hold what they were doing.
     """
-    return _taken_back(session, dead=None, grace=grace)
+    rows = session.execute(_REAP, {"grace": grace, "max_claims": MAX_CLAIMS})
+    return [shard_id for (shard_id,) in rows]
 
 
 def release_dead(session: Session, worker: UUID) -> list[int]:
@@ -269,11 +277,7 @@ def release_dead(session: Session, worker: UUID) -> list[int]:
 
     Only its own machine can know that, and has adopted its spool: all its answers are recorded.
     """
-    return _taken_back(session, dead=worker, grace=timedelta(days=36_500))
-
-
-def _taken_back(session: Session, *, dead: UUID | None, grace: timedelta) -> list[int]:
-    rows = session.execute(_REAP, {"dead": dead, "grace": grace, "max_claims": MAX_CLAIMS})
+    rows = session.execute(_RELEASE, {"worker": worker, "max_claims": MAX_CLAIMS})
     return [shard_id for (shard_id,) in rows]
 
 
