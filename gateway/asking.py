@@ -72,9 +72,10 @@ class Desk:
         """The chunks of the answer; once one has come, a failure is final."""
         error: BaseException | None = None
         usage = _NO_USAGE
-        gate = await _own_gate(question) if question.line.per_caller else None
+        gate: Gate | None = None
         course = self._course(question)
         try:
+            gate = await _own_gate(question) if question.line.per_caller else None
             attempt, chunks, chunk = await _opened(course, open_)
             try:
                 async with aclosing(chunks):

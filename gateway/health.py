@@ -10,8 +10,8 @@ from http import HTTPStatus
 import msgspec
 
 from gateway.config import Endpoint, Timeouts
-from gateway.errors import GatewayError
-from gateway.http import Transport, WireRequest
+from gateway.errors import GatewayError, RateLimited, Unavailable
+from gateway.http import Reply, Transport, WireRequest, failure_of
 from gateway.pools import Pool, Replica
 
 log = logging.getLogger(__name__)
@@ -85,11 +85,11 @@ class HealthWatch:
     async def _looked_at(self, endpoint: Endpoint, pool: Pool, replica: Replica) -> None:
         vitals = replica.vitals
         problem = await self._problem(endpoint, replica.url)
-        if problem is not None:
+        if problem is not None and not isinstance(problem, RateLimited):
             vitals.failed_probes += 1
             if vitals.failed_probes >= endpoint.health.failures and not vitals.ejected:
                 vitals.ejected, vitals.asked_info = True, False
-                vitals.reason = problem
+                vitals.reason = problem.message
                 vitals.breaker.open_at_once()
                 log.warning("%s: %s gets no calls: %s", endpoint.name, replica.url, problem)
             return
@@ -100,26 +100,35 @@ class HealthWatch:
             vitals.ejected = False
             vitals.breaker.half_open()
             pool.wake()
-        if not vitals.asked_info:
+        if problem is not None:
+            vitals.rest(problem.retry_after)
+        elif not vitals.asked_info:
             await self._ask_info(endpoint, pool, replica)
 
-    async def _problem(self, endpoint: Endpoint, url: str) -> str | None:
-        """What is wrong with a replica; None when it is well, or does not say."""
+    async def _problem(self, endpoint: Endpoint, url: str) -> GatewayError | None:
+        """What is wrong with a replica; None when it is well, or does not say.
+
+        `RateLimited` means that it lives and is busy: TGI refuses answers so, never its health, but
+        what stands before a server may refuse both.
+        """
         try:
             reply = await self._get(endpoint, url, endpoint.health.path or "/health")
         except GatewayError as error:
-            return error.message
-        if reply[0] in _NO_SUCH_PATH or 200 <= reply[0] < 300:  # noqa: PLR2004 - successes
+            return error
+        if reply.status in _NO_SUCH_PATH or 200 <= reply.status < 300:  # noqa: PLR2004 - successes
             return None
-        return f"{endpoint.health.path} answered {reply[0]}"
+        found = failure_of(reply.status, reply.headers, reply.body)
+        if isinstance(found, RateLimited):
+            return found
+        return Unavailable(f"{endpoint.health.path} answered {reply.status}")
 
     async def _ask_info(self, endpoint: Endpoint, pool: Pool, replica: Replica) -> None:
         """Learn how much a TGI takes at once, and which model it serves; others have no say."""
         vitals = replica.vitals
         vitals.asked_info = True
         try:
-            status, body = await self._get(endpoint, replica.url, "/info")
-            info = _INFO.decode(body) if status == HTTPStatus.OK else _Info()
+            reply = await self._get(endpoint, replica.url, "/info")
+            info = _INFO.decode(reply.body) if reply.status == HTTPStatus.OK else _Info()
         except (GatewayError, msgspec.DecodeError, UnicodeDecodeError):
             return
         vitals.capacity, vitals.serves = info.max_concurrent_requests, info.model_id
@@ -128,10 +137,10 @@ class HealthWatch:
             log.warning("%s: its replicas serve different models: %s", endpoint.name, served)
         pool.wake()
 
-    async def _get(self, endpoint: Endpoint, url: str, path: str) -> tuple[int, bytes]:
+    async def _get(self, endpoint: Endpoint, url: str, path: str) -> Reply:
         limit = endpoint.health.timeout
         headers = {"Authorization": f"Bearer {endpoint.secret}"} if endpoint.secret else {}
-        reply = await self._transport.send(
+        return await self._transport.send(
             WireRequest(
                 method="GET",
                 url=url.removesuffix("/v1") + path,
@@ -139,4 +148,3 @@ class HealthWatch:
                 timeouts=Timeouts(connect=limit, total=limit),
             )
         )
-        return reply.status, reply.body

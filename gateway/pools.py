@@ -67,6 +67,11 @@ class Vitals:
             return max(self.breaker.wait(), REST)
         return max(self.breaker.wait(), self.rest_until - self.clock(), 0.0)
 
+    def rest(self, asked: timedelta | None) -> None:
+        """Pass it over for as long as it asked for: it is busy, not ill."""
+        seconds = asked.total_seconds() if asked else REST
+        self.rest_until = self.clock() + min(seconds, LONGEST_REST)
+
     def told(self, error: BaseException | None) -> None:
         """Judge the server by how a call ended."""
         match error:
@@ -74,8 +79,7 @@ class Vitals:
                 self.breaker.succeeded()
             case RateLimited():
                 self.breaker.abandoned()
-                asked = error.retry_after.total_seconds() if error.retry_after else REST
-                self.rest_until = self.clock() + min(asked, LONGEST_REST)
+                self.rest(error.retry_after)
             case Unavailable() | TimedOut() | MalformedAnswer():
                 self.reason = error.message
                 self.breaker.failed()
