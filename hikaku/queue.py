@@ -57,6 +57,8 @@ def celery_app(redis_url: str) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_connection_timeout=5,
+        # A broker that refuses writes, being full, is one that is away: never an end of ours.
+        broker_channel_error_retry=True,
         broker_transport_options={
             # A half-open connection is noticed within about 20 s.
             "socket_timeout": 10,

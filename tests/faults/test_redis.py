@@ -60,3 +60,27 @@ def test_a_broker_that_goes_silent_loses_nothing(place, silent):
     late = place.submit(20)
     silent.heal()
     assert place.finish(late).calls == 20
+
+
+@pytest.fixture
+def full(place):
+    """Valkey with no memory left to write to, for as long as it is told."""
+    broker = redis.Redis.from_url(place.valkey.url)
+    yield broker
+    broker.config_set("maxmemory", 0)
+
+
+def test_a_broker_that_is_full_loses_nothing_and_ends_nobody(place, full):
+    place.workers(2)
+    job = place.submit(CELLS)
+    place.wait_done(job, CELLS // 5)
+    full.config_set("maxmemory-policy", "noeviction")
+    full.config_set("maxmemory", 1)
+    late = place.submit(20)  # its hints are refused
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        full.set("anything", 1)
+    place.start("worker")  # which finds it so
+    assert place.finish(job).calls == CELLS, "a worker goes on by what Postgres says"
+    full.config_set("maxmemory", 0)
+    assert place.finish(late).calls == 20
+    assert not place.said("the clock stopped")
