@@ -39,7 +39,7 @@ from api.security import OpenBindError, check_routes, guard_for
 from api.usage import UsageSink
 from gateway.client import Gateway
 from gateway.errors import ConfigError
-from gateway.shared import Hub, SharedBudgets, SharedCache, SharedGates
+from gateway.shared import Hub, SharedBudgets, SharedCache, SharedGates, SharedQuota
 from gateway.surfaces import Shortcut
 from gateway.usage import Recorder
 from gateway.watching import ConfigFile, Watcher
@@ -102,6 +102,7 @@ def from_settings(settings: Settings) -> FastAPI:
         gates=SharedGates(hub, job=False, patience=patience),
         patience=patience,
         budgets=SharedBudgets(hub),
+        quota=SharedQuota(hub),
         cache=SharedCache(hub),
         recorder=Recorder(sink),
         companions=[hub],

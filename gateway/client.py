@@ -21,6 +21,7 @@ from gateway.health import HealthWatch
 from gateway.http import DirectTransport, Transport
 from gateway.lines import Line, Lines, lines_of
 from gateway.pools import Pool, ReplicaStatus
+from gateway.quota import CallQuota, LocalQuota
 from gateway.routing import pick
 from gateway.tickets import Ticket
 from gateway.types import (
@@ -51,7 +52,7 @@ class Gateway:
     An async context manager of one event loop. `transport` stays the caller's to close;
     without one, the gateway makes and closes its own. `patience` is how many seconds a question
     may wait for its turn; None waits as long as it takes. `companions` are entered and left with
-    the gateway: what `gates`, `budgets` and `cache` are kept in.
+    the gateway: what `gates`, `budgets`, `quota` and `cache` are kept in.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Gateway:
         patience: float | None = None,
         companions: Sequence[AbstractAsyncContextManager[object]] = (),
         budgets: Budgets | None = None,
+        quota: CallQuota | None = None,
         cache: Cache | None = None,
         recorder: Recorder | None = None,
         random: Random | None = None,
@@ -74,6 +76,8 @@ class Gateway:
         self._gates = gates if gates is not None else LocalGates(patience)
         self._companions = companions
         self._entered = AsyncExitStack()
+        self.quota = quota or LocalQuota()
+        """Counts the calls of MLflow's `limit:`; its surface asks it."""
         self._recorder = recorder
         self._random = random or Random()  # noqa: S311 - jitter and shares, not secrets
         self._desk = Desk(

@@ -108,6 +108,7 @@ def _gateway(catalog: Catalog, environ: Mapping[str, str]) -> Gateway:
         SharedBudgets,
         SharedCache,
         SharedGates,
+        SharedQuota,
     )
 
     hub = Hub(url)
@@ -116,6 +117,7 @@ def _gateway(catalog: Catalog, environ: Mapping[str, str]) -> Gateway:
         gates=SharedGates(hub, job=False, patience=patience),
         patience=patience,
         budgets=SharedBudgets(hub),
+        quota=SharedQuota(hub),
         cache=SharedCache(hub),
         recorder=recorder,
         companions=[hub],

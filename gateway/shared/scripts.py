@@ -198,6 +198,25 @@ redis.call('EXPIRE', KEYS[1], ARGV[4])
 return {give, spent}
 """
 
+COUNT = """
+-- KEYS: a count. ARGV: calls in a period, seconds of a period, calls made before that nobody
+-- counted. Gives {1 if this call may go, calls counted, milliseconds until the next period}.
+local clock = redis.call('TIME')
+local period = tonumber(ARGV[2])
+local number = math.floor(clock[1] / period)
+local left = ((number + 1) * period - clock[1]) * 1000 - math.floor(clock[2] / 1000)
+local h = redis.call('HMGET', KEYS[1], 'period', 'calls')
+local before = tonumber(h[1]) == number and tonumber(h[2]) or 0
+local calls = before + tonumber(ARGV[3])
+local passes = calls < tonumber(ARGV[1]) and 1 or 0
+calls = calls + passes
+if calls > before then
+  redis.call('HSET', KEYS[1], 'period', number, 'calls', calls)
+  redis.call('PEXPIRE', KEYS[1], left + 1000)
+end
+return {passes, calls, left}
+"""
+
 KEEP = """
 -- KEYS: the answer, an index. ARGV: the answer, milliseconds, its size, bytes in all.
 -- Keeps it, and forgets those that run out the soonest until all fit.

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from gateway.client import Gateway
 from gateway.config import Endpoint
 from gateway.errors import GatewayError, InvalidRequest, UnknownEndpoint
+from gateway.quota import CallLimitExceeded
 from gateway.surfaces.dialects import answered, asked, dialect_of
 from gateway.surfaces.exchange import (
     Call,
@@ -26,7 +27,6 @@ from gateway.surfaces.exchange import (
     while_connected,
 )
 from gateway.surfaces.mlflow_requests import Unprocessable, fault
-from gateway.surfaces.quota import CallLimitExceeded, CallQuota
 from gateway.surfaces.refusals import headers_of, status_of
 from gateway.types import JSON, Answer, EndpointType
 
@@ -50,7 +50,6 @@ class MlflowSurface:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._quota = CallQuota()
 
     def routes(self) -> list[Route]:
         """Routes at the root; invocations under both generations' prefixes."""
@@ -74,7 +73,7 @@ class MlflowSurface:
 
     async def _invoke(self, call: Call) -> Reply:
         name = call.parameter("name")
-        kind, declared_as = self._found(call, name)
+        kind, declared_as = await self._found(call, name)
         body = await json_body(call)
         dialect = dialect_of(
             declared_as,
@@ -88,7 +87,9 @@ class MlflowSurface:
         answer = await while_connected(call.receive, answer_of(self._gateway, call, kind, request))
         return Whole(answered(kind, dialect, answer))
 
-    def _found(self, call: Call, name: str) -> tuple[EndpointType, Literal["routes", "endpoints"]]:
+    async def _found(
+        self, call: Call, name: str
+    ) -> tuple[EndpointType, Literal["routes", "endpoints"]]:
         """What a name leads to; counts the call where the entry has a `limit:`."""
         catalog = self._gateway.catalog
         if (traffic := catalog.routes.get(name)) is not None:
@@ -97,7 +98,10 @@ class MlflowSurface:
         if endpoint is None:
             raise NotListed("endpoint", name)
         if endpoint.limit is not None:
-            self._quota.spend(endpoint.limit, call.path.split("/", 2)[1], name, call.host)
+            prefix = call.path.split("/", 2)[1]
+            counting = self._gateway.quota.spend(endpoint.limit, prefix, name, call.host)
+            if counting is not None:
+                await counting
         return endpoint.endpoint_type, endpoint.declared_as
 
     async def _endpoints(self, call: Call) -> Reply:

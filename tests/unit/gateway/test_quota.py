@@ -1,9 +1,9 @@
+from gateway import quota
 from gateway.config import CallLimit
-from gateway.surfaces import quota
 
 
 def test_many_callers_do_not_end_everybodys_count():
-    counts = quota.CallQuota(clock=lambda: 0.0, most=20)
+    counts = quota.LocalQuota(clock=lambda: 0.0, most=20)
     limit = CallLimit(calls=1, renewal_period="minute")
     for number in range(25):
         counts.spend(limit, "gateway", "chat", f"10.0.0.{number}")
