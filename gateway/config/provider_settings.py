@@ -45,7 +45,8 @@ def provider_settings(
     inside = (*path, "model", "config")
     for name, key in spelling.items():
         if name not in vendor.settings.model_fields:
-            hint = nearest(key, vendor.settings.model_fields)
+            prefix = key.removesuffix(name)
+            hint = nearest(key, [prefix + known for known in vendor.settings.model_fields])
             raise source.error(source.place((*inside, key)), f"unknown key `{key}`; {hint}")
     look_up = _LookUp(resolver, [lost] if lost else [])
     given = {

@@ -10,7 +10,7 @@ from gateway.config.prices import FROM_FILE, ListPrice, list_price
 from gateway.config.provider_settings import Resolved, provider_settings
 from gateway.config.schema import EndpointEntry, RouteEntry
 from gateway.config.secrets import MissingSecretError, Resolver
-from gateway.config.source import Path, Source
+from gateway.config.source import Path, Source, without_keys
 from gateway.config.vendors import VENDORS, Vendor, Wire, canonical, unprefixed
 from gateway.types import JSON
 
@@ -115,13 +115,22 @@ def _replicas(
             url = resolver.text(given.url).rstrip("/")
         except MissingSecretError as error:
             return (), f"`urls`: {error}"
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
-            raise source.error(place, f"`{url}` is no URL of a server: http://HOST[:PORT][/PATH]")
+        if not _leads_to_a_server(url):
+            message = f"`{without_keys(url)}` is no URL of a server: http://HOST[:PORT][/PATH]"
+            raise source.error(place, message)
         if url in found:
             raise source.error(place, f"`{url}` stands twice in this pool")
         found[url] = ReplicaAddress(url=url, weight=given.weight, concurrency=given.concurrency)
     return tuple(found.values()), None
+
+
+def _leads_to_a_server(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in parts.netloc
 
 
 def _config(

@@ -1,5 +1,7 @@
 """YAML text to plain values, with the place of every key for messages that show it."""
 
+import math
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,8 +13,27 @@ from yaml.resolver import Resolver
 from gateway.config.indentation import misplaced_key
 from gateway.errors import ConfigError
 
+_CORE = "tag:yaml.org,2002:"
+_TAGS = frozenset(
+    _CORE + kind for kind in ("null", "bool", "int", "float", "str", "seq", "map", "merge", "value")
+)
+_FLOAT = _CORE + "float"
+_NAMED = re.compile(
+    r"(?i)([\w\-]*(?:_api_|key|token|secret|passw|credential)[\w\-]*[\"']?\s*:\s+[\"']?)"
+    r"(?!\$|env:|file:)([^\s\"',}\]#]+)"
+)
+"""A setting that is a key by its name, and a value that does not say where one is kept."""
+_FORMED = re.compile(
+    r"\b(?:sk-|gsk_|xai-|AIza|hf_|dapi|AKIA|ASIA|pplx-|nvapi-|fw_|csk-|eyJ)[\w\-.]{8,}"
+)
+"""A key by its form, wherever it stands."""
+_ADDRESSED = re.compile(r"(://)[^\s/@]+@")
+
 Path = tuple[str | int, ...]
 """Keys and indexes from the top of the file to a value."""
+_DEEPEST = 50
+_MOST = 1_000_000
+"""Values of a file, where aliases repeat what stands once; ten thousand endpoints have fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +62,10 @@ class Source:
     def error(self, place: Place, message: str, *, mended: str | None = None) -> ConfigError:
         """An error that shows the line it is about, and how it should read."""
         lines = self.text.splitlines() or [""]
-        shown = lines[min(place.line, len(lines)) - 1]
+        shown = without_keys(lines[min(place.line, len(lines)) - 1])
         margin = f"{place.line:>5} | "
         pointer = " " * (len(margin) - 2) + "| " + " " * (place.column - 1) + "^"
-        mend = f"\nwrite it so:\n{margin}{mended}" if mended is not None else ""
+        mend = f"\nwrite it so:\n{margin}{without_keys(mended)}" if mended is not None else ""
         return ConfigError(
             f"{self.name}, line {place.line}, column {place.column}: {message}\n"
             f"{margin}{shown}\n{pointer}{mend}",
@@ -65,6 +86,12 @@ class Source:
         return self.error(Place(found.line, found.column), message, mended=found.mended)
 
 
+def without_keys(line: str) -> str:
+    """A line of the file as it may be shown: what it says reaches logs and the API."""
+    line = _NAMED.sub(r"\1***", _FORMED.sub("***", line))
+    return _ADDRESSED.sub(r"\1***@", line)
+
+
 def read(text: str, name: str) -> Source:
     """Parse YAML.
 
@@ -73,10 +100,13 @@ def read(text: str, name: str) -> Source:
     """
     source = Source(name, text)
     try:
-        _parse(source, _Fast(text))
-    except yaml.YAMLError:  # The fast parser is short of words.
-        source.places.clear()
-        _parse_carefully(source)
+        try:
+            _parse(source, _Fast(text))
+        except yaml.YAMLError:  # The fast parser is short of words.
+            source.places.clear()
+            _parse_carefully(source)
+    except RecursionError:  # From the parser itself, before there is anything to measure.
+        raise source.error(Place(1, 1), f"nested more than {_DEEPEST} deep") from None
     return source
 
 
@@ -137,6 +167,13 @@ def _parse_carefully(source: Source) -> None:
 
 def _walk(source: Source, node: yaml.Node, path: Path) -> None:
     source.places.setdefault(path, _place(node.start_mark))
+    if len(path) > _DEEPEST:
+        message = f"nested more than {_DEEPEST} deep, or an alias inside of what it stands for"
+        raise source.error(_place(node.start_mark), message)
+    if len(source.places) > _MOST:
+        raise source.error(_place(node.start_mark), f"aliases make more than {_MOST} values")
+    if node.tag not in _TAGS or (node.tag == _FLOAT and not _is_finite(str(node.value))):
+        raise source.error(_place(node.start_mark), "not a value that JSON has")
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             _walk(source, item, (*path, index))
@@ -147,6 +184,14 @@ def _walk(source: Source, node: yaml.Node, path: Path) -> None:
                 raise source.error(_place(key.start_mark), f"the key `{name}` stands here twice")
             source.places[*path, name] = _place(key.start_mark)
             _walk(source, value, (*path, name))
+
+
+def _is_finite(number: str) -> bool:
+    text = number.replace("_", "").lower()
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return text.lstrip("+-") not in {".inf", ".nan"}  # What is left is sexagesimal.
 
 
 def _place(mark: yaml.Mark) -> Place:

@@ -12,7 +12,11 @@ INCIDENTAL: dict[str, Any] = {"incidental": True}
 
 
 def _http_url(value: str) -> str:
-    parts = urlsplit(value)
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("must be a URL; this one has no valid host or port") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must be a URL that begins with http:// or https://")
     if parts.username or parts.password:

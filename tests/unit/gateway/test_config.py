@@ -278,3 +278,65 @@ def test_a_line_in_a_column_of_its_own_is_shown_with_what_to_look_at():
     with pytest.raises(ConfigError, match="Check the indentation") as caught:
         parse("routes:\n  - name: a\n    route_type: llm/v1/chat\n   model: x\n", {})
     assert (caught.value.line, caught.value.column) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: &a [*a]", "an alias inside of what it stands for"),
+        ("endpoints: " + "[" * 3000 + "]" * 3000, "nested more than 50 deep"),
+        (
+            "endpoints:\n  - " + (ECHO % "a").replace("}}", ", config: {reply: !!binary YQ==}}}"),
+            "JSON",
+        ),
+        (
+            "endpoints:\n  - " + (ECHO % "a").replace("}}", "}, params: {temperature: .nan}}"),
+            "JSON",
+        ),
+        ("endpoints:\n  - " + (ECHO % "a").replace("}}", "}, limits: {rpm: 1.0e+400}}"), "JSON"),
+        (
+            "endpoints:\n  - "
+            + (ECHO % "a").replace("echo}", "tgi, name: m}, urls: ['http://[::1']"),
+            "is no URL of a server",
+        ),
+    ],
+)
+def test_what_no_configuration_holds_is_a_mistake_with_its_place_and_not_a_crash(text, words):
+    with pytest.raises(ConfigError, match=words) as caught:
+        parse(text, {})
+    assert caught.value.line is not None
+
+
+def test_aliases_that_multiply_are_refused_before_they_fill_the_memory():
+    levels = [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 8)]
+    with pytest.raises(ConfigError, match="aliases make more than"):
+        parse("\n".join(["a0: &a0 [1,1,1,1,1,1,1,1,1]", *levels]), {})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "openai_api_kee: sk-abcdefghijklmnop",
+        "openai_api_kee: plainplainplain",
+        "api_key: plainplainplain\n        api_key: plainplainplain",
+        "api_base: http://user:plainplainplain@host/v1",
+        'openai_api_keyy: "plainplainplain"',
+        "whatever: sk-abcdefghijklmnop",
+    ],
+)
+def test_a_line_that_is_shown_does_not_show_the_key_that_stands_on_it(line):
+    text = (
+        "endpoints:\n  - name: a\n    endpoint_type: llm/v1/chat\n    model:\n"
+        f"      provider: openai\n      name: m\n      config:\n        {line}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        parse(text, {})
+    assert "plainplain" not in str(caught.value)
+    assert "abcdefgh" not in str(caught.value)
+    assert "***" in str(caught.value)
+
+
+def test_the_nearest_key_is_spelt_as_the_file_spells_its_keys():
+    text = NEW.replace("openai_api_key", "openai_api_kee")
+    with pytest.raises(ConfigError, match="did you mean `openai_api_key`"):
+        parse(text, {})
