@@ -29,8 +29,9 @@ WINDOW = 64
 SUMMED_UP = 64
 """Shards that are summed up again in one round; about 1 ms each."""
 
-BUCKETS_SECONDS = 60.0
-"""Between two looks at how full the open bucket is."""
+SELDOM_SECONDS = 30.0
+"""Between two rounds of what nobody waits for: forgetting what is over, and how full the open
+bucket is."""
 
 LOST_AFTER = timedelta(seconds=2)
 """A published shard that nobody took while the broker is empty: its hint is lost."""
@@ -51,7 +52,7 @@ class Sweep:
         self._queue = queue
         self._lease = lease
         self._bucket_rows = bucket_rows
-        self._roll_at = 0.0
+        self._seldom_at = 0.0
         self._last = time.monotonic()
         self._reap_from = self._last
         """Not before: after a gap of ours, the workers had one too, and renew first."""
@@ -65,21 +66,16 @@ class Sweep:
             self._reap()
         self._close()
         self._publish()
-        self._track()
-        self._go_on()
-        self._sum_up()
-        if now >= self._roll_at:
+        self._hand_on()
+        if now >= self._seldom_at:
+            self._forget()
             self._roll()
-            self._roll_at = now + BUCKETS_SECONDS
+            self._seldom_at = now + SELDOM_SECONDS
         self._last = time.monotonic()
 
     def _reap(self) -> None:
         with self._sessions.begin() as session:
             lost = shards.reap(session, grace=self._lease)
-            shards.forget_workers(session)
-            idempotency.forget(session)
-            completions.forget_purchases(session)
-            files.forget_expired(session)
             if lost:
                 reach(Point.IN_REAP)
         if lost:
@@ -93,9 +89,12 @@ class Sweep:
             with self._sessions.begin() as session:
                 jobs.close_if_ended(session, job_id)
 
-    def _sum_up(self) -> None:
+    def _forget(self) -> None:
         with self._sessions.begin() as session:
-            summaries.refresh(session, limit=SUMMED_UP)
+            shards.forget_workers(session)
+            idempotency.forget(session)
+            completions.forget_purchases(session)
+            files.forget_expired(session)
 
     def _roll(self) -> None:
         with self._sessions.begin() as session:
@@ -120,16 +119,15 @@ class Sweep:
             log.info("hints published again", extra={"waiting": waiting})
         return depth == 0
 
-    def _track(self) -> None:
+    def _hand_on(self) -> None:
+        """Sum up what has ended, and put on the broker what else there is to do."""
         with self._sessions.begin() as session:
-            due = tracking.due(session)
-        for job_id in due:
+            summaries.refresh(session, limit=SUMMED_UP)
+            to_track = tracking.due(session)
+            to_go_on, elsewhere = batches.due(session), offloads.due(session)
+        for job_id in to_track:
             self._queue.put_tracking(job_id)
-
-    def _go_on(self) -> None:
-        with self._sessions.begin() as session:
-            due, elsewhere = batches.due(session), offloads.due(session)
-        for batch_id in due:
+        for batch_id in to_go_on:
             self._queue.put_batch(batch_id)
         for offload_id in elsewhere:
             self._queue.put_offload(offload_id)

@@ -8,9 +8,10 @@ comes later with more right would stand behind all who came before.
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 from typing import Self
+
+from msgspec import Struct
 
 MOST_AT_DOOR = 16
 """Cells of one endpoint that have their turn and are not sent yet: its limit holds them."""
@@ -22,8 +23,7 @@ SPARE = 4
 """Part of the calls in flight that may come on top, for first calls: a fourth."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Party:
+class Party(Struct, frozen=True, kw_only=True, gc=False):
     """On whose behalf a call is made."""
 
     job_id: str
@@ -167,7 +167,7 @@ class Turns:
         self._of_job[party.job_id] += 1
 
     def _go_on(self) -> None:
-        while place := min(filter(self._is_open, self._waiting), key=self._right, default=None):
+        while (place := self._next()) is not None:
             waiting = self._waiting[place]
             turn = waiting.popleft()
             if not waiting:
@@ -177,6 +177,16 @@ class Turns:
                 self._served[party.job_id] = self._served[party.project] = next(self._clock)
                 self._grant(place)
                 turn.set_result(True)
+
+    def _next(self) -> _Place | None:
+        """Choose who is next; who is alone needs no comparison, and mostly all doors are full."""
+        if self._free <= -self._spare:
+            return None
+        first: _Place | None = None
+        for place in self._waiting:
+            if self._is_open(place) and (first is None or self._right(place) < self._right(first)):
+                first = place
+        return first
 
     def _is_open(self, place: _Place) -> bool:
         party, endpoint = place
