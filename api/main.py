@@ -95,7 +95,7 @@ def from_settings(settings: Settings) -> FastAPI:
     file = ConfigFile(settings.gateway_config, os.environ, missing_is_empty=True)
     hub = Hub(settings.redis_url)
     sessions = open_sessions(engine)
-    sink = UsageSink(sessions, lambda: gateway.catalog, days=settings.usage_days)
+    sink = UsageSink(sessions, days=settings.usage_days)
     patience = settings.interactive_wait_seconds
     gateway = Gateway(
         file.first(),

@@ -156,6 +156,7 @@ class Desk:
             return
         ticket = question.ticket
         seconds = ticket.seconds
+        line = question.lines.get(ticket.endpoint or "", question.line)
         record = UsageRecord(
             at=time.time() - seconds,
             request_id=ticket.request_id,
@@ -173,6 +174,8 @@ class Desk:
             first_byte_seconds=ticket.first_byte_seconds,
             streamed=streamed,
             cached=ticket.cached,
+            price=line.endpoint.price,
+            price_source=line.endpoint.price_source,
         )
         self._recorder.note(record)
 

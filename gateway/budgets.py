@@ -8,7 +8,7 @@ from typing import Protocol
 
 from typing_extensions import override
 
-from gateway.config import Budget, Endpoint, Price
+from gateway.config import Budget, Endpoint, Price, cost
 from gateway.errors import BudgetExhausted
 from gateway.types import Usage
 
@@ -87,26 +87,6 @@ class LocalBudgets(Budgets):
 
     def _forget_the_past(self, period: int) -> None:
         self._spent = {key: sum_ for key, sum_ in self._spent.items() if key[2] >= period}
-
-
-def cost(price: Price, usage: Usage) -> Decimal | None:
-    """What a call cost in USD; None when a price or a count is not known."""
-    cached = usage.cached_input_tokens or 0
-    fresh = usage.input_tokens - cached if usage.input_tokens is not None else None
-    reread = price.cached_input_usd_per_million_tokens
-    parts = (
-        (price.input_usd_per_million_tokens, fresh),
-        (reread if reread is not None else price.input_usd_per_million_tokens, cached),
-        (price.output_usd_per_million_tokens, usage.output_tokens),
-    )
-    total = Decimal(0)
-    for per_million, tokens in parts:
-        if tokens == 0:
-            continue
-        if per_million is None or tokens is None:
-            return None
-        total += per_million * tokens / _MILLION
-    return total
 
 
 def dearest(price: Price, tokens: int) -> Decimal:

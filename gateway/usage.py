@@ -5,13 +5,17 @@ import logging
 import os
 from collections import deque
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
+from msgspec.structs import asdict
 from typing_extensions import override
 
+from gateway.config import Price, cost
 from gateway.errors import Outcome
+from gateway.types import Usage
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +50,24 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     first_byte_seconds: float | None
     streamed: bool
     cached: bool
+    price: Price | None = None
+    """As it was when the call was made; None: not known."""
+    price_source: str | None = None
+    """Where the price stood, and as of when."""
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """What it cost; None: not known. Who was not asked, or gave it again, takes nothing."""
+        if self.cached or self.attempts == 0:
+            return Decimal(0)
+        if self.price is None:
+            return None
+        counted = Usage(
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            cached_input_tokens=self.cached_input_tokens,
+        )
+        return cost(self.price, counted)
 
 
 class Sink(Protocol):
@@ -121,14 +143,15 @@ class JsonLines(Sink):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._encoder = msgspec.json.Encoder()
+        self._encoder = msgspec.json.Encoder(enc_hook=_plain)
 
     @override
     async def write(self, records: Sequence[UsageRecord]) -> None:
-        lines = self._encoder.encode_lines(records)
-        await asyncio.to_thread(self._append, lines)
+        await asyncio.to_thread(self._append, records)
 
-    def _append(self, lines: bytes) -> None:
+    def _append(self, records: Sequence[UsageRecord]) -> None:
+        rows = [asdict(record) | {"cost_usd": record.cost_usd} for record in records]
+        lines = self._encoder.encode_lines(rows)
         # One write: lines of processes that append at once do not mix.
         file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -136,6 +159,13 @@ class JsonLines(Sink):
                 lines = lines[os.write(file, lines) :]
         finally:
             os.close(file)
+
+
+def _plain(value: object) -> Any:  # noqa: ANN401 - whatever JSON has
+    """A price as the gateway's file has it."""
+    if isinstance(value, Price):
+        return value.model_dump(exclude_none=True)
+    raise NotImplementedError(type(value))
 
 
 class Totals(Sink):

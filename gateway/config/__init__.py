@@ -18,6 +18,7 @@ from gateway.config.additions import (
 from gateway.config.catalog import Account, Catalog, Endpoint, ReplicaAddress, TrafficRoute
 from gateway.config.compatible import Habits
 from gateway.config.loading import load, parse, text_of
+from gateway.config.prices import cost
 from gateway.config.vendors import VENDORS, Wire
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Timeouts",
     "TrafficRoute",
     "Wire",
+    "cost",
     "habits_of",
     "load",
     "parse",

@@ -1,6 +1,6 @@
-"""The table of public list prices: which model costs what, according to which page, as of when.
+"""What calls cost, and the table of public list prices: which model, by which page, as of when.
 
-It holds for a vendor's own address alone: who stands behind another one sets its own prices.
+The table holds for a vendor's own address alone: who stands behind another one sets its own prices.
 """
 
 import tomllib
@@ -13,7 +13,9 @@ from typing import NamedTuple
 from pydantic import Field
 
 from gateway.config.additions import Closed, Price
+from gateway.types import Usage
 
+_MILLION = Decimal(1_000_000)
 FROM_FILE = "gateway file"
 """Source of a price that the gateway's file gives itself."""
 
@@ -50,6 +52,28 @@ class _Table(Closed):
 def list_price(provider: str, model: str | None) -> ListPrice | None:
     """Look a model up by its exact name; None is "not known"."""
     return _prices().get((provider, model or ""))
+
+
+def cost(price: Price, usage: Usage) -> Decimal | None:
+    """What a call cost in USD; None when a price or a count is not known."""
+    heard, cached = usage.input_tokens, usage.cached_input_tokens or 0
+    if heard is not None and not 0 <= cached <= heard:
+        cached = 0  # No part of what was read can be more than all of it.
+    fresh = heard - cached if heard is not None else None
+    reread = price.cached_input_usd_per_million_tokens
+    parts = (
+        (price.input_usd_per_million_tokens, fresh),
+        (reread if reread is not None else price.input_usd_per_million_tokens, cached),
+        (price.output_usd_per_million_tokens, usage.output_tokens),
+    )
+    total = Decimal(0)
+    for per_million, tokens in parts:
+        if tokens == 0:
+            continue
+        if per_million is None or tokens is None:
+            return None
+        total += per_million * tokens / _MILLION
+    return total
 
 
 def version() -> str:

@@ -10,8 +10,8 @@ from decimal import Decimal
 
 from typing_extensions import override
 
-from gateway.budgets import SECONDS, Budgets, cost, dearest, exhausted, period_of
-from gateway.config import Budget, Endpoint
+from gateway.budgets import SECONDS, Budgets, dearest, exhausted, period_of
+from gateway.config import Budget, Endpoint, cost
 from gateway.shared import scripts
 from gateway.shared.hub import AwayError, Hub, News
 from gateway.shared.terms import digest

@@ -2,6 +2,7 @@
 
 import json
 import time
+from decimal import Decimal
 
 import httpx2
 
@@ -13,6 +14,7 @@ endpoints:
     endpoint_type: llm/v1/chat
     model: {provider: echo, name: parrot}
     limits: {per_key: {concurrency: 5}}
+    price: {input_usd_per_million_tokens: 1, output_usd_per_million_tokens: 2}
 """
 
 
@@ -36,5 +38,10 @@ def test_every_call_is_one_line_of_json(tmp_path):
     assert [line["endpoint"] for line in lines] == ["echo"] * 3
     assert {line["outcome"] for line in lines} == {"ok"}
     assert all(line["caller"].startswith("key-") for line in lines)
+    price = {"input_usd_per_million_tokens": "1", "output_usd_per_million_tokens": "2"}
+    for line in lines:
+        assert (line["price"], line["price_source"]) == (price, "gateway file")
+        counted = line["input_tokens"] + 2 * line["output_tokens"]
+        assert Decimal(line["cost_usd"]) == Decimal(counted) / 1_000_000 > 0
     assert "a-long-key" not in log.read_text(encoding="utf-8")
     assert log.stat().st_mode & 0o077 == 0

@@ -4,12 +4,10 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import pytest
-import yaml
 from sqlalchemy import func, select, text
 
 from api.usage import UsageSink
-from gateway.config import Catalog, parse
+from gateway.config import Price
 from gateway.errors import Outcome
 from gateway.usage import UsageRecord
 from hikaku.storage import usage
@@ -22,17 +20,7 @@ from tests.support.services import postgres
 __all__ = ["hikaku_url", "migrated_postgres", "postgres", "sessions"]
 
 NOW = datetime.now(UTC).replace(microsecond=0)
-PRICED = {
-    "name": "paid",
-    "endpoint_type": "llm/v1/chat",
-    "model": {"provider": "echo", "name": "m"},
-    "price": {"input_usd_per_million_tokens": 1, "output_usd_per_million_tokens": 2},
-}
-
-
-@pytest.fixture
-def catalog() -> Catalog:
-    return parse(yaml.safe_dump({"endpoints": [PRICED]}), {})
+PRICE = Price(input_usd_per_million_tokens=Decimal(1), output_usd_per_million_tokens=Decimal(2))
 
 
 def record(number: int, **changes: Any) -> UsageRecord:
@@ -52,18 +40,22 @@ def record(number: int, **changes: Any) -> UsageRecord:
         "first_byte_seconds": 0.4,
         "streamed": False,
         "cached": False,
+        "price": PRICE,
+        "price_source": "gateway file",
     }
     return UsageRecord(**(given | changes))
 
 
-def sink(sessions: Sessions, catalog: Catalog, days: int = 7) -> UsageSink:
-    return UsageSink(sessions, lambda: catalog, days=days)
+def sink(sessions: Sessions) -> UsageSink:
+    return UsageSink(sessions, days=7)
 
 
-async def test_calls_are_summed_by_the_hour_and_kept_singly(sessions, catalog):
-    one, other = sink(sessions, catalog), sink(sessions, catalog)
+async def test_calls_are_summed_by_the_hour_and_kept_singly(sessions):
+    one, other = sink(sessions), sink(sessions)
     await one.write([record(n) for n in range(30)])
-    await other.write([record(n, caller=None, endpoint="free", attempts=2) for n in range(30, 40)])
+    await other.write(
+        [record(n, caller=None, endpoint="free", attempts=2, price=None) for n in range(30, 40)]
+    )
     await one.write([record(40, outcome=Outcome.TIMEOUT, input_tokens=None, output_tokens=None)])
     with sessions() as session:
         assert session.scalar(select(func.count()).select_from(UsageHour)) == 3
@@ -82,19 +74,51 @@ async def test_calls_are_summed_by_the_hour_and_kept_singly(sessions, catalog):
     assert sum(one.calls for one in days) == 41
 
 
-async def test_an_answer_from_the_cache_costs_nothing(sessions, catalog):
-    await sink(sessions, catalog).write([record(1, cached=True, attempts=0)])
+async def test_an_answer_from_the_cache_costs_nothing(sessions):
+    await sink(sessions).write([record(1, cached=True, attempts=0)])
     with sessions() as session:
         (hour,) = session.scalars(select(UsageHour)).all()
     assert (hour.cached, hour.cost_usd, hour.n_cost_unknown) == (1, 0, 0)
 
 
-async def test_single_calls_are_dropped_by_the_day_and_sums_stay(sessions, catalog):
+async def test_a_call_keeps_the_cost_of_its_time_when_prices_change(sessions):
+    dearer = Price(
+        input_usd_per_million_tokens=Decimal(10), output_usd_per_million_tokens=Decimal(20)
+    )
+    await sink(sessions).write([record(1)])
+    await sink(sessions).write([record(2, price=dearer)])
+    with sessions() as session:
+        calls = session.execute(
+            select(UsageCall.request_id, UsageCall.cost_usd).order_by(UsageCall.request_id)
+        ).all()
+        (hour,) = session.scalars(select(UsageHour)).all()
+    assert [tuple(call) for call in calls] == [("r1", Decimal("0.002")), ("r2", Decimal("0.02"))]
+    assert hour.cost_usd == Decimal("0.022")
+
+
+async def test_counts_that_cannot_be_are_not_known_and_hold_nobody_up(sessions):
+    await sink(sessions).write(
+        [record(1, input_tokens=2**40), record(2, output_tokens=-5), record(3)]
+    )
+    with sessions() as session:
+        found = session.execute(
+            select(UsageCall.input_tokens, UsageCall.output_tokens, UsageCall.cost_usd).order_by(
+                UsageCall.request_id
+            )
+        ).all()
+        (hour,) = session.scalars(select(UsageHour)).all()
+    assert [tuple(call) for call in found] == [
+        (None, 500, None), (1_000, None, None), (1_000, 500, Decimal("0.002")),
+    ]  # fmt: skip
+    assert hour.n_cost_unknown == 2
+
+
+async def test_single_calls_are_dropped_by_the_day_and_sums_stay(sessions):
     old = (NOW - timedelta(days=20)).timestamp()
-    await sink(sessions, catalog).write([record(1, at=old)])
+    await sink(sessions).write([record(1, at=old)])
     with sessions() as session:
         assert session.scalar(select(func.count()).select_from(UsageCall)) == 1
-    await sink(sessions, catalog).write([record(2)])
+    await sink(sessions).write([record(2)])
     with sessions() as session:
         assert session.scalar(select(func.count()).select_from(UsageCall)) == 1
         assert session.scalar(select(func.sum(UsageHour.calls))) == 2

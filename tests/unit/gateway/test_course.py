@@ -285,28 +285,6 @@ async def test_a_caller_beyond_its_share_is_refused_and_the_others_are_not():
     assert len(transport.requests) == 2
 
 
-async def test_a_call_beyond_its_callers_share_is_noted_whole_or_streamed():
-    kept = Kept()
-    gateway, transport = made(
-        config(entry("a", "limits: {per_key: {rpm: 1}}")),
-        lambda _: Reply(status=200, headers={}, body=sse(CHUNK, COUNTS)),
-        recorder=Recorder(kept),
-    )
-    ticket = Ticket(caller="one")
-    async with gateway:
-        assert [c async for c in gateway.stream_chat("a", BODY, ticket=ticket)]
-        with pytest.raises(NoTurn):
-            [c async for c in gateway.stream_chat("a", BODY, ticket=Ticket(caller="one"))]
-        with pytest.raises(NoTurn):
-            await gateway.chat("a", BODY, ticket=Ticket(caller="one"))
-    assert len(transport.requests) == 1
-    assert [(r.asked, r.caller, r.outcome, r.attempts, r.streamed) for r in kept.records] == [
-        ("a", "one", "ok", 1, True),
-        ("a", "one", "rate_limited", 0, True),
-        ("a", "one", "rate_limited", 0, False),
-    ]
-
-
 async def test_a_budget_is_never_exceeded_and_passes_on_to_a_cheaper_endpoint():
     price = "price: {input_usd_per_million_tokens: 0, output_usd_per_million_tokens: 1000000}\n"
     text = config(entry("a", price + "budget: {usd: 20}"), entry("b"))
