@@ -30,6 +30,8 @@ class Settings(BaseSettings):
     """How browsers reach the API, for links in MLflow; None means http://host:port."""
     spool_dir: Path = Path(".hikaku/spool")
     """Answers wait here, on local disk, until Postgres has them."""
+    spool_segment_bytes: int = Field(default=8 * 2**20, ge=2**16)
+    """About how large a file of the spool gets; smaller ones suit a small disk."""
     worker_slots: int = Field(default=8, ge=1, le=64)
     """Shards run at once in one worker process."""
     cells_in_flight: int = Field(default=400, ge=1, le=10_000)

@@ -71,8 +71,11 @@ def _queue_lines(answer: Mapping[str, Any] | None) -> Iterator[str]:
         yield "  queue      unknown: the API does not answer"
         return
     queued, running = queue.get("queued_shards"), queue.get("running_shards")
-    workers = len(queue.get("workers") or ())
-    yield f"  queue      {queued} shards wait, {running} run, {workers} workers"
+    workers = queue.get("workers") or ()
+    yield f"  queue      {queued} shards wait, {running} run, {len(workers)} workers"
+    for one in workers:
+        if one.get("trouble"):
+            yield f"  worker     {one['host']}, process {one['pid']}, waits: {one['trouble']}"
 
 
 def _measured(pid: int | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ lease and one writer, and a straggling call idles nobody else.
 """
 
 import asyncio
+import errno
 import gc
 import logging
 import os
@@ -25,13 +26,15 @@ from hikaku.storage.connection import Sessions
 from workers import shard
 from workers.database import Database
 from workers.lease import Lease
-from workers.recorder import Recorder
+from workers.recorder import LOOK_SECONDS, Recorder
 from workers.relief import Relief
 from workers.shard import Room
 from workers.spool import Spool
 from workers.turns import Turns
 
 log = logging.getLogger(__name__)
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 _YOUNG = 20_000
 """Objects made between two collections: those of a cell are gone by themselves."""
@@ -117,8 +120,8 @@ class Engine:
             heartbeat=timedelta(seconds=settings.heartbeat_seconds),
             on_stop=turns.dismiss,
         )
-        spool = Spool(settings.spool_dir, str(lease.worker))
-        recorder = Recorder(self._database, spool, settings.spool_dir)
+        spool = await _spool(settings, str(lease.worker))
+        recorder = Recorder(self._database, spool, settings.spool_dir, lease.tell)
         await lease.join()
         await self._gateway.__aenter__()
         if self._watcher is not None:
@@ -172,3 +175,18 @@ class Engine:
         error = None if keeper.cancelled() else keeper.exception()
         log.critical("%s stopped", keeper.get_name(), exc_info=error)
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def _spool(settings: Settings, owner: str) -> Spool:
+    """Open the spool; waits while the disk is full."""
+    while True:
+        try:
+            return Spool(settings.spool_dir, owner, segment=settings.spool_segment_bytes)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            log.error(  # noqa: TRY400 - where it happened says nothing
+                "no room for the spool: not joining until there is",
+                extra={"directory": str(settings.spool_dir), "error": repr(error)[:300]},
+            )
+        await asyncio.sleep(LOOK_SECONDS)

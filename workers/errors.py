@@ -7,6 +7,7 @@
   + Paused       the job was paused; the shard is handed back
   + Unfunded     no budget pays for the next call at the moment
   + Unsure       what the job's state is now is not known; the shard is handed back
+  + NoRoom       the disk takes no note of another call; the shard is handed back
 """
 
 from decimal import Decimal
@@ -34,6 +35,10 @@ class Paused(StopShard):
 
 class Unsure(StopShard):
     """The state of the job was not read lately: it may be paused or cancelled by now."""
+
+
+class NoRoom(StopShard):
+    """The spool cannot be written: a call that is not noted must not be made."""
 
 
 class Unfunded(StopShard):

@@ -82,6 +82,7 @@ class Lease:
         """(shard, epoch) that Postgres calls ours and that we do not know of."""
         self._renewed = asyncio.Event()
         self._draining = False
+        self._trouble: str | None = None
 
     async def join(self) -> None:
         """Enter this process among the workers; waits for Postgres."""
@@ -114,6 +115,10 @@ class Lease:
         self._draining = True
         self._on_stop(None)
         self._renewed.set()
+
+    def tell(self, trouble: str | None) -> None:
+        """Say with the next renewal what keeps this process from asking; None: nothing does."""
+        self._trouble = trouble
 
     @property
     def is_draining(self) -> bool:
@@ -234,8 +239,9 @@ class Lease:
 
     def _transaction(self, session: Session) -> list[Held]:
         shards.join(
-            session, self.worker, host=socket.gethostname(), pid=os.getpid(), lease=self._lease
-        )
+            session, self.worker, host=socket.gethostname(), pid=os.getpid(), lease=self._lease,
+            trouble=self._trouble,
+        )  # fmt: skip
         reach(Point.IN_HEARTBEAT)
         return shards.held(session, self.worker)
 

@@ -58,14 +58,13 @@ class Ledger:
             StopShard: It must not be made.
         """
         self._may_call()
-        self._note(
-            Attempt(
-                number=number,
-                outcome=AttemptOutcome.UNKNOWN,
-                started_at=datetime.now(UTC),
-                reserved_usd=self._reserved,
-            )
+        dispatched = Attempt(
+            number=number,
+            outcome=AttemptOutcome.UNKNOWN,
+            started_at=datetime.now(UTC),
+            reserved_usd=self._reserved,
         )
+        self._recorder.called(CellCalls(address=self._address, attempts=(dispatched,)))
         reach(Point.BEFORE_CALL)
 
     def ended(self, attempt: AttemptReport) -> None:
@@ -84,7 +83,7 @@ class Ledger:
         )
         self._attempts.append(ended)
         if ended.outcome is not AttemptOutcome.OK:
-            self._note(ended)
+            self._recorder.call_ended(CellCalls(address=self._address, attempts=(ended,)))
 
     def answered(self, completion: Completion, request_hash: bytes | None = None) -> CellRecord:
         """Make the record of a cell that was answered."""
@@ -118,9 +117,6 @@ class Ledger:
 
     def close(self) -> None:
         """End the account, whatever became of the cell."""
-
-    def _note(self, attempt: Attempt) -> None:
-        self._recorder.called(CellCalls(address=self._address, attempts=(attempt,)))
 
     def _cost(self, usage: Usage) -> Decimal | None:
         return None if self._tariff is None else self._tariff.cost(usage)

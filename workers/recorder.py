@@ -6,7 +6,7 @@ One flush at a time; while Postgres is away the spool grows, and past a bound th
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -19,6 +19,7 @@ from hikaku.failpoints import Point, reach
 from hikaku.jobs import CellCalls, CellRecord, Outcome, failure
 from hikaku.storage import budgets, recording, shards
 from workers.database import DATABASE_ERRORS, Database
+from workers.errors import NoRoom
 from workers.spool import Orphan, Spool, key_of, owner_of, segments
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,9 @@ LONGEST_DELAY = 0.5
 HURRIED_DELAY = 0.02
 """Seconds that it waits where a shard's end does: others end at about the same time."""
 
+LOOK_SECONDS = 0.5
+"""Between two looks whether a full disk has room again."""
+
 BACKLOG = 20_000
 """Records that may wait for Postgres before no new answer is asked for."""
 
@@ -39,7 +43,21 @@ BACKLOG = 20_000
 class Recorder:
     """The one writer of results of a process."""
 
-    def __init__(self, database: Database, spool: Spool, directory: Path) -> None:
+    def __init__(
+        self,
+        database: Database,
+        spool: Spool,
+        directory: Path,
+        tell: Callable[[str | None], object] = lambda _: None,
+    ) -> None:
+        """Make the writer of one process.
+
+        Args:
+            database: Where the records go.
+            spool: Where they wait.
+            directory: Of the spools of this machine.
+            tell: Told what keeps this process from asking, and None when nothing does any more.
+        """
         self._database = database
         self._spool = spool
         self._directory = directory
@@ -52,20 +70,47 @@ class Recorder:
         """Set while somebody waits for what is not stored yet."""
         self._progress = asyncio.Condition()
         self._adopting = asyncio.Lock()
+        self._tell = tell
+        self._full: asyncio.Task[None] | None = None
+        """Looks for room while the disk has none."""
 
     def called(self, calls: CellCalls) -> None:
-        """Note a call, before it is made and when it has failed; returns without waiting."""
-        self._spool.called(calls)
+        """Note a call, before it is made.
+
+        Raises:
+            NoRoom: It must not be made: the disk is full.
+        """
+        if self._full is None:
+            try:
+                self._spool.called(calls)
+            except OSError as error:
+                self._is_full(error)
+            else:
+                return
+        raise NoRoom
+
+    def call_ended(self, calls: CellCalls) -> None:
+        """Note how a call ended that was noted; on a full disk its record alone says so."""
+        try:
+            self._spool.called(calls)
+        except OSError as error:
+            self._is_full(error)
+
+    async def has_room(self, is_over: Callable[[], bool]) -> None:
+        """Wait while the disk is full, unless there is no use in waiting."""
+        while (looking := self._full) is not None and not is_over():
+            await asyncio.wait({looking}, timeout=LOOK_SECONDS)
 
     async def settle(self, record: CellRecord) -> None:
         """Keep the record of a cell; waits only while too many wait for Postgres."""
         reach(Point.AFTER_CALL_BEFORE_SPOOL)
         try:
             self._spool.settled(record)
-            reach(Point.AFTER_SPOOL_BEFORE_COPY)
-        finally:  # a full disk is no reason to lose an answer that Postgres can take
-            self._waiting.append(record)
-            await self._added()
+        except OSError as error:  # no reason to lose an answer that Postgres can take
+            self._is_full(error)
+        reach(Point.AFTER_SPOOL_BEFORE_COPY)
+        self._waiting.append(record)
+        await self._added()
 
     async def abandon(self, cell: CellCalls) -> None:
         """Keep the calls of a cell that this process will not finish."""
@@ -117,6 +162,27 @@ class Recorder:
                 await self.adopt()
             except (OSError, *DATABASE_ERRORS) as error:
                 log.warning("could not look for dead workers", extra={"error": repr(error)[:300]})
+
+    def _is_full(self, error: OSError) -> None:
+        if self._full is None:
+            log.error(
+                "no room for the spool: nothing is asked until there is",
+                extra={"directory": str(self._directory), "error": repr(error)[:300]},
+            )
+            self._tell(f"no room for the spool in {self._directory}: {error.strerror or error}")
+            self._full = asyncio.create_task(self._look_for_room(), name="looking for room")
+
+    async def _look_for_room(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                self._spool.make_room()
+            except (OSError, MemoryError):
+                continue
+            break
+        log.warning("there is room for the spool again")
+        self._tell(None)
+        self._full = None
 
     async def _gather(self) -> None:
         """Wait for company, unless there is enough or somebody waits for the flush."""

@@ -119,6 +119,7 @@ async def run(room: Room, shard_id: int) -> None:
 
 
 async def _claim(room: Room, take: Callable[[Session], Claim | None]) -> Claim | None:
+    await room.recorder.has_room(lambda: room.lease.is_draining)
     if room.lease.is_draining:
         return None
     await room.recorder.adopt()  # a dead worker's answers first: the work list must know them

@@ -11,6 +11,7 @@ A segment is one file. A cell's lines all go to the segment that its first line 
 segment whose cells are all stored can be removed without looking at another.
 """
 
+import errno
 import fcntl
 import mmap
 import os
@@ -76,7 +77,7 @@ def key_of(address: CellAddress) -> CellKey:
 class Segment:
     """One spool file, locked by its owner for as long as the owner lives."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, size: int = SEGMENT_BYTES) -> None:
         self.path = path
         self.size = 0
         self.open_cells = 0
@@ -86,8 +87,13 @@ class Segment:
         self._file = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._capacity = 0
-        self._map = self._mapped(SEGMENT_BYTES + ROOM_BYTES)
-        unlocked.rename(path)
+        try:
+            self._map = self._mapped(size + ROOM_BYTES)
+            unlocked.rename(path)
+        except OSError:
+            os.close(self._file)
+            unlocked.unlink(missing_ok=True)
+            raise
 
     def append(self, line: Line) -> None:
         """Write one line, whole.
@@ -134,9 +140,8 @@ class Segment:
         written = os.pwrite(self._file, zeros, self._capacity)
         if written != len(zeros):
             os.ftruncate(self._file, self._capacity)
-            raise OSError(
-                f"{self.path}: {written} of {len(zeros)} bytes of room made; is the disk full?"
-            )
+            said = f"{os.strerror(errno.ENOSPC)}: {written} of {len(zeros)} bytes"
+            raise OSError(errno.ENOSPC, said, str(self.path))
         self._capacity = capacity
         return mmap.mmap(self._file, capacity)
 
@@ -144,8 +149,9 @@ class Segment:
 class Spool:
     """This process's segments. Not thread-safe: only the event loop's thread writes."""
 
-    def __init__(self, directory: Path, owner: str) -> None:
+    def __init__(self, directory: Path, owner: str, *, segment: int = SEGMENT_BYTES) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        self._segment_bytes = segment
         self._directory = directory
         self._owner = owner
         self._number = 0
@@ -159,6 +165,14 @@ class Spool:
     def settled(self, record: CellRecord) -> None:
         """Note the record of a cell, before Postgres is told."""
         self._append(record)
+
+    def make_room(self) -> None:
+        """Have a segment that takes new cells.
+
+        Raises:
+            OSError: The disk is full or gone.
+        """
+        self._roomy()
 
     def stored(self, keys: Iterator[CellKey]) -> None:
         """Forget cells that Postgres has, and remove the segments that hold nothing else."""
@@ -178,13 +192,16 @@ class Spool:
     def _append(self, line: Line) -> None:
         key = key_of(line.address)
         segment = self._segments.get(key)
-        if segment is None:
-            segment = self._segments[key] = self._roomy()
-            segment.open_cells += 1
+        if segment is not None:
+            segment.append(line)
+            return
+        segment = self._roomy()
         segment.append(line)
+        segment.open_cells += 1
+        self._segments[key] = segment
 
     def _roomy(self) -> Segment:
-        if self._active.size > SEGMENT_BYTES:
+        if self._active.size > self._segment_bytes:
             self._active = self._new_segment()
         return self._active
 
@@ -196,7 +213,8 @@ class Spool:
 
     def _new_segment(self) -> Segment:
         self._number += 1
-        return Segment(self._directory / f"{self._owner}-{self._number:06d}{OWNED}")
+        path = self._directory / f"{self._owner}-{self._number:06d}{OWNED}"
+        return Segment(path, self._segment_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

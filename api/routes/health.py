@@ -32,6 +32,8 @@ class WorkerOut(Out):
 
     host: str
     pid: int
+    trouble: str | None = None
+    """What keeps it from asking, such as a full disk."""
 
 
 class QueueOut(Out):
@@ -83,7 +85,9 @@ def status(context: ContextDep) -> Status:
     """Counts shards that wait and run over all jobs, and names the workers that are alive."""
     with context.sessions() as session:
         depth = jobs.queue_depth(session)
-    workers = [WorkerOut(host=host, pid=pid) for host, pid in depth.workers]
+    workers = [
+        WorkerOut(host=host, pid=pid, trouble=trouble) for host, pid, trouble in depth.workers
+    ]
     queue = QueueOut(
         queued_shards=depth.queued_shards, running_shards=depth.running_shards, workers=workers
     )

@@ -69,8 +69,8 @@ class QueueDepth:
 
     queued_shards: int
     running_shards: int
-    workers: tuple[tuple[str, int], ...]
-    """Host and process id of the workers whose lease is good."""
+    workers: tuple[tuple[str, int, str | None], ...]
+    """Host, process id and trouble of the workers whose lease is good."""
 
 
 def add(
@@ -322,12 +322,13 @@ def queue_depth(session: Session) -> QueueDepth:
             .group_by(Shard.state)
         ).all()
     )
-    alive = select(Worker.host, Worker.pid).where(Worker.lease_until > func.now())
+    alive = select(Worker.host, Worker.pid, Worker.trouble).where(Worker.lease_until > func.now())
     return QueueDepth(
         queued_shards=counts.get(ShardState.QUEUED, 0),
         running_shards=counts.get(ShardState.RUNNING, 0),
         workers=tuple(
-            (host, pid) for host, pid in session.execute(alive.order_by(Worker.started_at))
+            (host, pid, trouble)
+            for host, pid, trouble in session.execute(alive.order_by(Worker.started_at))
         ),
     )
 

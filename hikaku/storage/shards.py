@@ -56,13 +56,19 @@ class Held:
     job_state: JobState
 
 
-def join(session: Session, worker: UUID, *, host: str, pid: int, lease: timedelta) -> None:
-    """Enter a worker process, or renew its lease."""
-    until = func.now() + lease
-    statement = insert(Worker).values(id=worker, host=host, pid=pid, lease_until=until)
-    session.execute(
-        statement.on_conflict_do_update(index_elements=[Worker.id], set_={"lease_until": until})
-    )
+def join(
+    session: Session,
+    worker: UUID,
+    *,
+    host: str,
+    pid: int,
+    lease: timedelta,
+    trouble: str | None = None,
+) -> None:
+    """Enter a worker process, or renew its lease; with what keeps it from asking, if anything."""
+    renewed = {"lease_until": func.now() + lease, "trouble": trouble}
+    statement = insert(Worker).values(id=worker, host=host, pid=pid, **renewed)
+    session.execute(statement.on_conflict_do_update(index_elements=[Worker.id], set_=renewed))
 
 
 def leave(session: Session, worker: UUID) -> None:

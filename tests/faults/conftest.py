@@ -11,7 +11,10 @@ from stack.postgres import EmbeddedPostgres
 from stack.valkey import EmbeddedValkey
 from tests.support.arena import Arena, arena
 from tests.support.database import sqlalchemy_url
+from tests.support.disks import small_disk
 from tests.support.services import running_postgres, running_valkey, short_directory
+
+__all__ = ["small_disk"]
 
 
 @pytest.fixture

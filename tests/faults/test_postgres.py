@@ -1,17 +1,13 @@
 """Postgres restarts, stays away, drops a writer or is full: answers wait, none is asked again."""
 
-import os
-import shutil
-import subprocess
 import time
-from pathlib import Path
 
 import psycopg
 import pytest
 
 from hikaku.failpoints import Point
 from tests.support.arena import LEASE
-from tests.support.services import short_directory
+from tests.support.disks import fill
 
 CELLS = 600
 
@@ -48,22 +44,6 @@ def test_a_writer_whose_connection_is_cut_in_the_middle_of_a_copy_writes_again(p
 
 
 @pytest.fixture
-def small_disk():
-    """A file system of a few megabytes."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small file system")
-    with short_directory() as directory:
-        mount = ["mount", "-t", "tmpfs", "-o", "size=6m,mode=0777", "tmpfs", str(directory)]
-        mounted = subprocess.run(mount, check=False, capture_output=True, text=True)
-        if mounted.returncode != 0:
-            pytest.skip(f"cannot mount a small file system here: {mounted.stderr.strip()}")
-        try:
-            yield directory
-        finally:
-            subprocess.run(["umount", str(directory)], check=True)
-
-
-@pytest.fixture
 def results_on_it(place, small_disk):
     """Move the results there, and back."""
     room = small_disk / "room"
@@ -85,19 +65,6 @@ def results_on_it(place, small_disk):
         for part in parts:
             connection.execute(f"alter table {part} set tablespace pg_default")
         connection.execute("drop tablespace small")
-
-
-def fill(directory: Path) -> Path:
-    """Leave no byte free."""
-    filler = directory / "filler"
-    with filler.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            pass
-    assert shutil.disk_usage(directory).free == 0
-    return filler
 
 
 def test_a_full_disk_delays_results_and_loses_none(place, results_on_it):

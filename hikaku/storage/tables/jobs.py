@@ -102,6 +102,8 @@ class Worker(Base):
     pid: Mapped[int] = mapped_column(Integer)
     started_at: Mapped[datetime] = mapped_column(server_default=NOW)
     lease_until: Mapped[datetime]
+    trouble: Mapped[str | None] = mapped_column(Text)
+    """What keeps it from asking, such as a full disk; null when nothing does."""
 
 
 class Shard(Base):

@@ -37,11 +37,10 @@ def record(row):
 
 
 @pytest.fixture
-def dead(tmp_path, monkeypatch):
+def dead(tmp_path):
     """The owner of two segments with a record each, who is gone."""
-    monkeypatch.setattr("workers.spool.SEGMENT_BYTES", 1)
     owner = new_uuid()
-    spool = Spool(tmp_path, str(owner))
+    spool = Spool(tmp_path, str(owner), segment=1)
     for row in (0, 1):
         spool.settled(record(row))
     for segment in {*spool._segments.values(), spool._active}:

@@ -33,6 +33,9 @@ class Notes:
     def called(self, calls: CellCalls) -> None:
         self.calls.append(calls)
 
+    def call_ended(self, calls: CellCalls) -> None:
+        self.calls.append(calls)
+
 
 def ledger(notes, may_call=lambda: None):
     return Ledger(tariff(ENDPOINT), ADDRESS, notes, may_call)

@@ -190,9 +190,8 @@ def test_a_kill_in_the_midst_of_a_line_leaves_those_before_it(tmp_path, at):
 
 
 def test_a_line_longer_than_the_room_makes_room(tmp_path, monkeypatch):
-    monkeypatch.setattr(spools, "SEGMENT_BYTES", 100)
     monkeypatch.setattr(spools, "ROOM_BYTES", 100)
-    spool = Spool(tmp_path, "a")
+    spool = Spool(tmp_path, "a", segment=100)
     long = record(completion="長" * 10_000)
     spool.settled(long)
     spool.settled(record(1))
@@ -202,25 +201,40 @@ def test_a_line_longer_than_the_room_makes_room(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_is_an_error_before_the_line_and_leaves_the_file_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(spools, "SEGMENT_BYTES", 1000)
     monkeypatch.setattr(spools, "ROOM_BYTES", 1000)
-    spool = Spool(tmp_path, "a")
+    spool = Spool(tmp_path, "a", segment=1000)
     spool.settled(record(0))
     monkeypatch.setattr(os, "pwrite", lambda _file, content, _offset: len(content) - 1)
-    with pytest.raises(OSError, match="is the disk full"):
+    with pytest.raises(OSError, match="No space left"):
         spool.settled(record(0, completion="長" * 10_000))
     die(spool)
     assert inherited(tmp_path).records == (record(0),)
 
 
 def test_a_full_segment_goes_when_its_last_cell_is_stored(tmp_path, monkeypatch):
-    monkeypatch.setattr(spools, "SEGMENT_BYTES", 1)
-    spool = Spool(tmp_path, "a")
+    spool = Spool(tmp_path, "a", segment=1)
     spool.settled(record(0))
     spool.settled(record(1))
     assert len(list(tmp_path.glob("*.spool"))) == 2
     spool.stored(iter([key_of(address(0))]))
     assert len(list(tmp_path.glob("*.spool"))) == 1
+
+
+def test_a_full_disk_leaves_no_half_made_segment_and_no_cell_that_holds_one(tmp_path, monkeypatch):
+    spool = Spool(tmp_path, "a", segment=1)
+    spool.called(CellCalls(address=address(0), attempts=(call(),)))
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", lambda _file, content, _offset: len(content) - 1)
+        with pytest.raises(OSError, match="No space left"):
+            spool.called(CellCalls(address=address(1), attempts=(call(),)))
+        with pytest.raises(OSError, match="No space left"):
+            spool.make_room()
+    assert [path.name for path in tmp_path.iterdir()] == ["a-000001.spool"]
+    spool.make_room()
+    spool.called(CellCalls(address=address(1), attempts=(call(),)))
+    spool.stored(iter([key_of(address(0)), key_of(address(1))]))
+    spool.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
