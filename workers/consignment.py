@@ -18,16 +18,14 @@ from hikaku.jobs import (
     CellCalls,
     CellRecord,
     Outcome,
-    ShardKind,
     failure,
     kept,
 )
 from hikaku.pricing import tariff
-from hikaku.storage import completions, jobs, shards
-from hikaku.storage.claims import Claim
+from hikaku.storage import completions, jobs
 from hikaku.storage.completions import RequestHash
-from hikaku.storage.shards import Work
 from hikaku.storage.tables import Job, Offload, Shard
+from hikaku.storage.work import Work, left_to_do
 from hikaku.templates import Message
 from workers.judging import judged, judges
 from workers.ledger import keepable
@@ -61,7 +59,7 @@ class Consignment:
         self._judges = judges(self._snapshot)
         reuse = self._snapshot.reuse
         self._hashes = RequestHash(self._endpoint) if reuse.reads or reuse.writes else None
-        self._work = {shard_id: self._work_of(session, shard_id) for shard_id in offload.shards}
+        self._work = {shard_id: left_to_do(session, shard_id) for shard_id in offload.shards}
         self._places = {
             (work.row, cell.repeat): (shard_id, work)
             for shard_id, works in self._work.items()
@@ -130,14 +128,6 @@ class Consignment:
         for row in range(shard.row_from, shard.row_to):
             for repeat in range(shard.repeat_from, shard.repeat_to):
                 yield Cell(row=row, repeat=repeat)
-
-    def _work_of(self, session: Session, shard_id: int) -> list[Work]:
-        shard = session.get_one(Shard, shard_id)
-        claim = Claim(
-            shard_id=shard_id, job_id=self._job.id, epoch=0, endpoint=shard.endpoint,
-            round=shard.round, n_cells=shard.n_cells, kind=ShardKind.ASK,
-        )  # fmt: skip
-        return shards.work(session, claim)
 
     def _lines(self, vendor: VendorBatches, works: list[Work]) -> Iterator[bytes]:
         params: dict[str, JSON] = self._endpoint.params.model_dump(exclude_none=True)

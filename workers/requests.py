@@ -9,7 +9,7 @@ from gateway.tickets import Ticket
 from hikaku.errors import InvalidInput
 from hikaku.jobs import CellRecord, CellResponse, is_text
 from hikaku.specs import BODY_COLUMN, RequestPath, Snapshot
-from hikaku.storage.shards import Work
+from hikaku.storage.work import Work
 from hikaku.templates import NOTHING, Template, parse
 from workers.ledger import Ledger
 

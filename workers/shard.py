@@ -16,29 +16,25 @@ from sqlalchemy.orm import Session
 
 from gateway.errors import GatewayError
 from gateway.surfaces.relay import Relayer, WholeRequest
-from gateway.types import JSON, ChatRequest, Completion, Message, Observer
-from hikaku.errors import InvalidInput
+from gateway.types import ChatRequest, Completion, Observer
 from hikaku.failpoints import Point, reach
-from hikaku.jobs import Cell, CellAddress, CellRecord, Outcome, ShardKind, failure
-from hikaku.pricing import Tariff, tariff
-from hikaku.specs import Snapshot, SnapshotEndpoint
-from hikaku.storage import claims, completions, jobs, projects, shards
+from hikaku.jobs import CellRecord, ShardKind
+from hikaku.storage import claims, completions, jobs, shards
 from hikaku.storage.claims import MOST_LANES, Claim
-from hikaku.storage.completions import Found, Recorded, RequestHash
-from hikaku.storage.shards import Work
-from hikaku.templates import Template
+from hikaku.storage.completions import Found, Recorded
+from hikaku.storage.work import Work
+from workers import plan as plans
 from workers import rescoring
 from workers.copying import copied
 from workers.database import Database
 from workers.errors import Cancelling, StopShard
-from workers.judging import Judge, judged, judges
+from workers.judging import judged
 from workers.lease import Lease
 from workers.ledger import FundedLedger, Ledger, keepable
-from workers.purse import Purse
+from workers.plan import Plan, Question, address_of, questions_of
 from workers.recorder import Recorder
-from workers.requests import relayed, request_of, template_of, text_of
-from workers.spending import Funding, funding
-from workers.turns import Party, Turns
+from workers.requests import relayed, text_of
+from workers.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -65,45 +61,6 @@ class Room:
     lease: Lease
     recorder: Recorder
     turns: Turns
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A claimed shard with all that is needed to run it."""
-
-    claim: Claim
-    party: Party
-    bucket: int
-    endpoint: SnapshotEndpoint
-    tariff: Tariff | None
-    template: Template
-    judges: tuple[Judge, ...]
-    snapshot: Snapshot
-    params: Mapping[str, JSON]
-    """Sampling parameters, as the gateway takes them."""
-    hashes: RequestHash | None
-    """None when the job neither reads nor writes recorded completions."""
-    work: tuple[Work, ...]
-    funding: Funding | None
-    """None when no budget holds the job."""
-    purse: Purse | None = None
-    """What may still be spent, once something is to be bought."""
-
-    @property
-    def buys_once(self) -> bool:
-        """Whether completions that somebody else is buying are waited for."""
-        return self.snapshot.reuse.reads and self.snapshot.reuse.writes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """One cell, rendered."""
-
-    work: Work
-    address: CellAddress
-    asked: tuple[Message, ...] | WholeRequest
-    request_hash: bytes | None
-    """Content address of the completion; None when the job neither reads nor writes any."""
 
 
 async def run(room: Room, shard_id: int) -> None:
@@ -146,7 +103,7 @@ async def run_claimed(room: Room, claim: Claim) -> None:
     worker = room.lease.worker
     plan: Plan | None = None
     try:
-        plan = await room.database.insist(lambda session: _plan(session, claim, worker))
+        plan = await room.database.insist(lambda session: plans.plan(session, claim, worker))
         stopped = await _ask_all(room, plan)
         await room.recorder.flushed()
         reach(Point.BEFORE_COMPLETE)
@@ -162,37 +119,13 @@ async def run_claimed(room: Room, claim: Claim) -> None:
         room.lease.drop(claim)
 
 
-def _plan(session: Session, claim: Claim, worker: UUID) -> Plan:
-    job = jobs.get(session, claim.job_id)
-    snapshot = jobs.snapshot(job)
-    endpoint, reuse = snapshot.endpoints[claim.endpoint], snapshot.reuse
-    return Plan(
-        claim=claim,
-        party=Party(
-            job_id=job.id,
-            project=job.project,
-            weight=projects.weight(session, job.project),
-            priority=job.priority,
-        ),
-        bucket=job.bucket,
-        endpoint=endpoint,
-        tariff=tariff(endpoint),
-        template=template_of(snapshot),
-        judges=judges(snapshot),
-        snapshot=snapshot,
-        params=endpoint.params.model_dump(exclude_none=True),
-        hashes=RequestHash(endpoint) if reuse.reads or reuse.writes else None,
-        work=tuple(shards.work(session, claim)),
-        funding=funding(session, job, claim, worker),
-    )
-
-
 def _end(plan: Plan, worker: UUID, stopped: StopShard | None, session: Session) -> None:
     claim = plan.claim
     match stopped:
         case None if shards.complete(session, claim, worker):
             reach(Point.IN_COMPLETE)
-            jobs.close_if_ended(session, claim.job_id)
+            if not shards.are_many_left(session, claim.job_id):
+                jobs.close_if_ended(session, claim.job_id)
         case None:
             shards.give_up(session, claim, worker, "its results do not cover its cells")
         case Cancelling():
@@ -219,9 +152,9 @@ def _settle_up(session: Session, plan: Plan, stopped: StopShard | None) -> None:
 
 
 async def _ask_all(room: Room, plan: Plan) -> StopShard | None:
-    if plan.snapshot.rescored_from is not None:
-        return await _copy_all(room, plan, plan.snapshot.rescored_from)
-    questions, unaskable = _render(plan)
+    if plan.brief.snapshot.rescored_from is not None:
+        return await _copy_all(room, plan, plan.brief.snapshot.rescored_from)
+    questions, unaskable = questions_of(plan)
     for record in unaskable:
         await room.recorder.settle(record)
     if plan.buys_once:
@@ -242,7 +175,7 @@ async def _copy_all(room: Room, plan: Plan, source: str) -> StopShard | None:
         except StopShard as stop:
             return stop
         for cell in work.cells:
-            record = copied(_address(plan, cell), kept.get((cell.row, cell.repeat)), source)
+            record = copied(address_of(plan, cell), kept.get((cell.row, cell.repeat)), source)
             await room.recorder.settle(_scored(plan, work, record))
     return None
 
@@ -321,53 +254,8 @@ async def _ask(
     return next((stop for stop in stops if stop is not None), None)
 
 
-def _render(plan: Plan) -> tuple[list[Question], list[CellRecord]]:
-    questions: list[Question] = []
-    unaskable: list[CellRecord] = []
-    for work in plan.work:
-        try:
-            asked = _asked_with(plan, work)
-        except InvalidInput as error:
-            unaskable += [
-                failure(_address(plan, cell), Outcome.INVALID_REQUEST, str(error))
-                for cell in work.cells
-            ]
-            continue
-        questions += [_question(plan, work, cell, asked) for cell in work.cells]
-    return questions, unaskable
-
-
-def _asked_with(plan: Plan, work: Work) -> tuple[Message, ...] | WholeRequest:
-    if (path := plan.snapshot.prompt.request) is not None:
-        return request_of(work, path, plan.endpoint.name)
-    rendered = plan.template.render(work.variables, row=work.row)
-    return tuple(Message(role=message.role, content=message.content) for message in rendered)
-
-
-def _question(
-    plan: Plan, work: Work, cell: Cell, asked: tuple[Message, ...] | WholeRequest
-) -> Question:
-    digest = None
-    if plan.hashes is not None and not isinstance(asked, WholeRequest):
-        digest = plan.hashes.of([(m.role, m.content) for m in asked], cell.repeat)
-    return Question(work=work, address=_address(plan, cell), asked=asked, request_hash=digest)
-
-
-def _address(plan: Plan, cell: Cell) -> CellAddress:
-    return CellAddress(
-        job_id=plan.claim.job_id,
-        bucket=plan.bucket,
-        endpoint=plan.claim.endpoint,
-        row=cell.row,
-        repeat=cell.repeat,
-        round=plan.claim.round,
-        shard_id=plan.claim.shard_id,
-        epoch=plan.claim.epoch,
-    )
-
-
 async def _recorded(room: Room, plan: Plan, questions: list[Question]) -> Mapping[bytes, Recorded]:
-    if not plan.snapshot.reuse.reads:
+    if not plan.brief.snapshot.reuse.reads:
         return {}
     hashes = [q.request_hash for q in questions if q.request_hash is not None]
     return await room.database.insist(lambda session: completions.find(session, hashes))
@@ -412,11 +300,11 @@ async def _ledger(
 ) -> Ledger:
     """Open the account of a cell; where a budget holds, with the money for its first call."""
     if plan.purse is None:
-        return Ledger(plan.tariff, question.address, room.recorder, may_call)
+        return Ledger(plan.to.tariff, question.address, room.recorder, may_call)
     drawn = plan.purse.most(_contents(question))
     await plan.purse.draw(drawn)
     return FundedLedger(
-        plan.tariff, question.address, room.recorder, may_call, purse=plan.purse, drawn=drawn
+        plan.to.tariff, question.address, room.recorder, may_call, purse=plan.purse, drawn=drawn
     )
 
 
@@ -428,14 +316,16 @@ def _contents(question: Question) -> list[str]:
 
 
 async def _asked(room: Room, plan: Plan, question: Question) -> CellRecord:
-    turn = room.turns.turn(plan.party, plan.endpoint.name, lambda: room.lease.check(plan.claim))
+    turn = room.turns.turn(plan.party, plan.to.endpoint.name, lambda: room.lease.check(plan.claim))
     ledger = await _ledger(room, plan, question, turn.sending)
     asked = question.asked
     try:
         async with turn:
             if isinstance(asked, WholeRequest):
                 return await relayed(room.relay, asked, ledger)
-            request = ChatRequest(endpoint=plan.endpoint.name, messages=asked, params=plan.params)
+            request = ChatRequest(
+                endpoint=plan.to.endpoint.name, messages=asked, params=plan.to.params
+            )
             completion = await room.gateway.ask(request, observer=ledger)
     except GatewayError as error:
         return ledger.failed(error)
@@ -444,13 +334,13 @@ async def _asked(room: Room, plan: Plan, question: Question) -> CellRecord:
         raise
     finally:
         ledger.close()
-    hash_to_keep = question.request_hash if plan.snapshot.reuse.writes else None
+    hash_to_keep = question.request_hash if plan.brief.snapshot.reuse.writes else None
     return keepable(ledger.answered(completion, hash_to_keep))
 
 
 def _scored(plan: Plan, work: Work, record: CellRecord) -> CellRecord:
-    if not record.outcome.is_answered or record.completion is None or not plan.judges:
+    if not record.outcome.is_answered or record.completion is None or not plan.brief.judges:
         return record
     completion = record.completion
-    scores = tuple(judged(judge, completion, work.variables) for judge in plan.judges)
+    scores = tuple(judged(judge, completion, work.variables) for judge in plan.brief.judges)
     return replace(record, scores=scores)

@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 
 from hikaku.jobs import JobState
 from hikaku.pricing import Ceiling, ceiling, unbounded
+from hikaku.specs import Snapshot
 from hikaku.storage import budgets, control, jobs
 from hikaku.storage.budgets import Holder
 from hikaku.storage.claims import MOST_LANES, Claim
-from hikaku.storage.tables import Job
 from workers.database import Database
 from workers.errors import StopShard, Unfunded
 from workers.purse import Purse
@@ -68,14 +68,11 @@ class Funding:
             session.flush()
 
 
-def funding(session: Session, job: Job, claim: Claim, worker: UUID) -> Funding | None:
-    """Look whether a budget holds a claim."""
-    if not budgets.is_held(session, job.id, job.project):
-        return None
-    snapshot = jobs.snapshot(job)
+def funding(project: str, snapshot: Snapshot, claim: Claim, worker: UUID) -> Funding:
+    """Say what bounds the calls of a claim that a budget holds."""
     endpoint = snapshot.endpoints[claim.endpoint]
     most = unbounded(snapshot, endpoint) or ceiling(endpoint)
-    holder = Holder(claim.shard_id, claim.epoch, job.id, job.project)
+    holder = Holder(claim.shard_id, claim.epoch, claim.job_id, project)
     return Funding(holder=holder, worker=worker, ceiling=most)
 
 

@@ -5,10 +5,11 @@ the next. A new one is attached, which holds nobody up, and not created in its p
 wait for every reader of the table.
 """
 
-from psycopg import Connection, sql
+from psycopg import sql
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
+from hikaku.storage.connection import driver
 from hikaku.storage.tables import Bucket, DatasetRevision, Job
 
 _LOCK = 4_172_001
@@ -61,9 +62,7 @@ def _size(session: Session, bucket: int) -> int:
 
 
 def _make(session: Session, bucket: int) -> None:
-    connection = session.connection().connection.driver_connection
-    if not isinstance(connection, Connection):
-        raise TypeError("partitions are made through psycopg 3")
+    connection = driver(session)
     for (table,) in connection.execute(_PARTITIONED).fetchall():
         name = f"{table}_b{bucket}"
         (there,) = connection.execute("select to_regclass(%s)", [name]).fetchone() or (None,)

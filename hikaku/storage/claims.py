@@ -33,6 +33,8 @@ class Claim:
     round: int
     n_cells: int
     kind: ShardKind
+    is_listed: bool
+    """Whether its cells are a list of their own, as a retry's are, and not a span of rows."""
 
 
 _NAMED = """
@@ -92,7 +94,8 @@ served as (
 update shard s
    set state = 'running', owner = :worker, epoch = s.epoch + 1, claims = s.claims + 1
   from next join served on served.id = next.job_id where s.id = next.id
-returning s.id, s.job_id, s.epoch, s.endpoint, s.round, s.n_cells, s.kind, next.state as job_state
+returning s.id, s.job_id, s.epoch, s.endpoint, s.round, s.n_cells, s.kind,
+          s.rows is not null as is_listed, next.state as job_state
 """
 # `served` asks for the job's state once more, under its lock: a pause or a cancellation that was
 # committed meanwhile takes nothing, and none can come between it and the claim.
@@ -146,6 +149,7 @@ def _taken(session: Session, found: Result[*tuple[Any, ...]]) -> Claim | None:
         round=row.round,
         n_cells=row.n_cells,
         kind=ShardKind(row.kind),
+        is_listed=row.is_listed,
     )
 
 

@@ -1,6 +1,9 @@
 """Opens the database: one pool per process, JSON written as the text it is."""
 
+from typing import Any
+
 import msgspec
+from psycopg import Connection
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -45,3 +48,11 @@ def open_sessions(engine: Engine) -> Sessions:
     """Make the factory of sessions; objects stay readable after their transaction."""
     options = {"synchronize_session": False}
     return sessionmaker(engine, expire_on_commit=False, execution_options=options)
+
+
+def driver(session: Session) -> Connection[Any]:
+    """Give the connection under a transaction: for COPY, and for statements run for every shard."""
+    connection = session.connection().connection.driver_connection
+    if not isinstance(connection, Connection):
+        raise TypeError(f"psycopg 3 is needed, not {type(connection)}")
+    return connection

@@ -6,7 +6,6 @@ from datetime import datetime
 from itertools import chain
 from typing import Any
 
-import psycopg
 from sqlalchemy import Row, ScalarSelect, Select, Text, and_, cast, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
@@ -16,6 +15,7 @@ from hikaku.datasets import Fingerprint, SourceRow, inline_rows
 from hikaku.errors import Fault, InvalidInput, NotFound
 from hikaku.specs import SnapshotDataset
 from hikaku.storage import buckets
+from hikaku.storage.connection import driver
 from hikaku.storage.tables import Dataset, DatasetRevision, DatasetRow
 
 OPEN_BUCKET = 0
@@ -236,9 +236,7 @@ def rows(
 def _copy(
     session: Session, bucket: int, revision_id: str, source_rows: Iterator[SourceRow]
 ) -> None:
-    connection: psycopg.Connection[Any] | None = session.connection().connection.driver_connection
-    if connection is None:
-        raise RuntimeError("the session has no connection to Postgres")
+    connection = driver(session)
     key = ids.decode(ids.DATASET_REVISION, revision_id)
     with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
         # The json column takes its text as it is: parsed again by Postgres, not by psycopg.

@@ -30,6 +30,7 @@ from hikaku.jobs import (
 )
 from hikaku.storage import responses, summaries
 from hikaku.storage.budgets import Charges
+from hikaku.storage.connection import driver
 
 _CELL = {
     "bucket": "int2", "job_id": "uuid", "endpoint": "int2", "row": "int4", "repeat": "int2",
@@ -66,9 +67,7 @@ def record(session: Session, records: Sequence[CellRecord]) -> None:
     """
     if not records:
         return
-    connection = session.connection().connection.driver_connection
-    if not isinstance(connection, Connection):
-        raise TypeError("results are recorded through psycopg 3")
+    connection = driver(session)
     is_first_round = all(record.address.round == 0 for record in records)
     with connection.cursor() as cursor:
         if not (is_first_round and _by_copy(connection, cursor, records)):
@@ -355,9 +354,7 @@ def add_calls(session: Session, cells: Sequence[CellCalls]) -> None:
     """Add the calls of cells that were not settled; safe to repeat. The caller commits."""
     if not cells:
         return
-    connection = session.connection().connection.driver_connection
-    if not isinstance(connection, Connection):
-        raise TypeError("attempts are recorded through psycopg 3")
+    connection = driver(session)
     with connection.cursor() as cursor:
         _stage(cursor, "attempt", _ATTEMPT, _attempt_lines(cells))
         _add(cursor, _land_attempts(cursor))

@@ -8,26 +8,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import (
-    ColumnElement,
-    Select,
-    and_,
-    case,
-    func,
-    or_,
-    select,
-    text,
-    true,
-    tuple_,
-    update,
-)
+from sqlalchemy import case, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from hikaku.jobs import FAILED_OUTCOMES, Cell, Hint, JobState, ShardKind, ShardState
-from hikaku.storage import datasets, summaries
+from hikaku import ids
+from hikaku.jobs import Hint, JobState, Outcome, ShardState
+from hikaku.storage import summaries
 from hikaku.storage.claims import Claim
-from hikaku.storage.tables import CellResult, DatasetRow, Job, Shard, Worker
+from hikaku.storage.connection import driver
+from hikaku.storage.tables import Job, Shard, Worker
+from hikaku.storage.work import left_to_do
 
 MAX_CLAIMS = 20
 """A shard claimed this often without finishing is dead: something in it kills its workers."""
@@ -36,15 +27,6 @@ GIVE_UP_WAIT = timedelta(seconds=1)
 """How long a given-up shard rests, for each time it was claimed."""
 
 RUNNABLE = (JobState.QUEUED, JobState.RUNNING)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """One row of a claimed shard and the repeats of it that have no result yet."""
-
-    row: int
-    variables: dict[str, object]
-    cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,65 +71,14 @@ def held(session: Session, worker: UUID) -> list[Held]:
     ]
 
 
-def work(session: Session, claimed: Claim) -> list[Work]:
-    """List what is left to do in a claimed shard, by row; a recorded cell is never listed."""
-    shard = session.get_one(Shard, claimed.shard_id)
-    job = session.get_one(Job, claimed.job_id)
-    wanted = _cells_of(shard) - _settled(session, job, shard)
-    by_row: dict[int, list[Cell]] = {}
-    for row, repeat in sorted(wanted):
-        by_row.setdefault(row, []).append(Cell(row=row, repeat=repeat))
-    statement = select(DatasetRow.row, DatasetRow.data).where(
-        DatasetRow.bucket == datasets.bucket_of(job.revision_id),
-        DatasetRow.revision_id == job.revision_id,
-        DatasetRow.row.in_(by_row)
-        if shard.rows is not None
-        else and_(DatasetRow.row >= shard.row_from, DatasetRow.row < shard.row_to),
-    )
-    return [
-        Work(row=row, variables=variables, cells=tuple(by_row[row]))
-        for row, variables in session.execute(statement.order_by(DatasetRow.row))
-        if row in by_row
-    ]
+_RECORDED = " + ".join(f"n_{outcome}" for outcome in Outcome)
 
-
-def _cells_of(shard: Shard) -> set[tuple[int, int]]:
-    if shard.rows is not None and shard.repeats is not None:
-        return set(zip(shard.rows, shard.repeats, strict=True))
-    return {
-        (row, repeat)
-        for row in range(shard.row_from, shard.row_to)
-        for repeat in range(shard.repeat_from, shard.repeat_to)
-    }
-
-
-def _settled(session: Session, job: Job, shard: Shard) -> set[tuple[int, int]]:
-    statement: Select[int, int] = select(CellResult.row, CellResult.repeat).where(
-        CellResult.bucket == job.bucket,
-        CellResult.job_id == job.id,
-        CellResult.endpoint == shard.endpoint,
-        or_(CellResult.round >= shard.round, CellResult.outcome.not_in(FAILED_OUTCOMES)),
-    )
-    if shard.rows is not None and shard.repeats is not None:
-        pairs = list(zip(shard.rows, shard.repeats, strict=True))
-        statement = statement.where(tuple_(CellResult.row, CellResult.repeat).in_(pairs))
-    else:
-        statement = statement.where(CellResult.row >= shard.row_from, CellResult.row < shard.row_to)
-    return {(row, repeat) for row, repeat in session.execute(statement)}
-
-
-_RECORDED = (
-    Shard.n_ok
-    + Shard.n_truncated
-    + Shard.n_refused
-    + Shard.n_invalid_request
-    + Shard.n_rate_limited
-    + Shard.n_timeout
-    + Shard.n_provider_error
-    + Shard.n_malformed
-    + Shard.n_budget_skipped
-    + Shard.n_cancelled
-)
+_COMPLETE = f"""
+update shard set state = 'done', owner = null, published_at = null, finished_at = now()
+ where id = %s and epoch = %s and owner = %s and state = 'running'
+   and (rows is not null or kind = 'score' or n_cells <= {_RECORDED})
+returning id
+"""  # noqa: S608 - names of columns
 
 
 def complete(session: Session, claimed: Claim, worker: UUID) -> bool:
@@ -156,21 +87,26 @@ def complete(session: Session, claimed: Claim, worker: UUID) -> bool:
     The counters stand in for the rows they count, so "done" cannot be said of a shard that
     lacks a result. A retry's cells may have landed under another shard: those are looked for.
     """
-    shard = session.get_one(Shard, claimed.shard_id)
-    if shard.rows is not None and work(session, claimed):
+    if claimed.is_listed and left_to_do(session, claimed.shard_id):
         return False
-    is_counted = shard.rows is None and claimed.kind is not ShardKind.SCORE
-    is_done = _release(
-        session,
-        claimed,
-        worker,
-        state=ShardState.DONE,
-        finished=True,
-        only=Shard.n_cells <= _RECORDED if is_counted else None,
+    ours = (claimed.shard_id, claimed.epoch, worker)
+    if driver(session).execute(_COMPLETE, ours).fetchone() is None:
+        return False
+    summaries.ended(session, claimed.shard_id)
+    return True
+
+
+MANY = 64
+"""Shards that wait: as many cannot end at once, so none of them is the last."""
+
+
+def are_many_left(session: Session, job_id: str) -> bool:
+    """Tell, without a lock, whether a job is far from its end."""
+    found = driver(session).execute(
+        "select from shard where job_id = %s and state = 'queued' offset %s limit 1",
+        (ids.decode(ids.JOB, job_id), MANY),
     )
-    if is_done:
-        summaries.ended(session, claimed.shard_id)
-    return is_done
+    return found.fetchone() is not None
 
 
 def cancel(session: Session, claimed: Claim, worker: UUID) -> bool:
@@ -220,7 +156,6 @@ def _release(
     *,
     state: ShardState,
     finished: bool,
-    only: ColumnElement[bool] | None = None,
 ) -> bool:
     statement = (
         update(Shard)
@@ -229,7 +164,6 @@ def _release(
             Shard.epoch == claimed.epoch,
             Shard.owner == worker,
             Shard.state == ShardState.RUNNING,
-            only if only is not None else true(),
         )
         .values(
             state=state,

@@ -10,10 +10,11 @@ running or its rows have changed, so both say the same.
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from psycopg import Connection, Cursor
+from psycopg import Cursor
 from sqlalchemy.orm import Session
 
 from hikaku import ids
+from hikaku.storage.connection import driver
 
 if TYPE_CHECKING:
     from hikaku.storage.packed import Cells
@@ -91,12 +92,12 @@ select {_PLACE}, m.rows, m.latencies, m.scores
 
 def keep(session: Session, shard_ids: Sequence[int]) -> None:
     """Sum up shards whose every cell has an outcome; what was kept before is replaced."""
-    _connection(session).execute(_KEEP, [list(shard_ids)])
+    driver(session).execute(_KEEP, [list(shard_ids)])
 
 
 def ended(session: Session, shard_id: int) -> None:
     """Sum up a shard that is done; one that judged again lets go of what was summed up before."""
-    connection = _connection(session)
+    connection = driver(session)
     connection.execute(_KEEP, [[shard_id]])
     connection.execute(_FORGET_JUDGED, [shard_id])
 
@@ -108,7 +109,7 @@ def forget(cursor: Cursor[Any], shard_ids: Iterable[int]) -> None:
 
 def refresh(session: Session, *, limit: int) -> int:
     """Sum up shards that were forgotten; gives how many."""
-    connection = _connection(session)
+    connection = driver(session)
     stale = [int(shard_id) for (shard_id,) in connection.execute(_STALE, [limit])]
     if stale:
         connection.execute(_KEEP, [stale])
@@ -118,7 +119,7 @@ def refresh(session: Session, *, limit: int) -> int:
 def rebuild(session: Session, job_id: str) -> None:
     """Sum up every finished shard of a job again, from its rows."""
     job = ids.decode(ids.JOB, job_id)
-    finished = _connection(session).execute(
+    finished = driver(session).execute(
         "select id from shard where job_id = %s and state = 'done' order by id", [job]
     )
     keep(session, [int(shard_id) for (shard_id,) in finished])
@@ -129,7 +130,7 @@ def read(session: Session, job_id: str, *, n_scorers: int) -> "dict[int, Cells]"
     from hikaku.storage.packed import Packed, unpacked  # noqa: PLC0415 - workers need no numpy
 
     job = ids.decode(ids.JOB, job_id)
-    with _connection(session).cursor(binary=True) as cursor:
+    with driver(session).cursor(binary=True) as cursor:
         found = cursor.execute(_STORED, [job]).fetchall()
         # Asked after those that are stored: one that is stored meanwhile is made, not missed.
         stored = {shard_id for shard_id, *_ in found}
@@ -141,10 +142,3 @@ def read(session: Session, job_id: str, *, n_scorers: int) -> "dict[int, Cells]"
         if one[4]:
             packed.setdefault(endpoint, []).append(Packed(*one))
     return {endpoint: unpacked(of_it, n_scorers) for endpoint, of_it in packed.items()}
-
-
-def _connection(session: Session) -> Connection[Any]:
-    connection = session.connection().connection.driver_connection
-    if not isinstance(connection, Connection):
-        raise TypeError("summaries are made through psycopg 3")
-    return connection
