@@ -16,6 +16,8 @@ from gateway.config.additions import Closed, Price
 from gateway.types import Usage
 
 _MILLION = Decimal(1_000_000)
+_MOST_TOKENS = 2**31 - 1
+"""Of one call; a provider that reports more, or less than none, has miscounted."""
 FROM_FILE = "gateway file"
 """Source of a price that the gateway's file gives itself."""
 
@@ -55,8 +57,10 @@ def list_price(provider: str, model: str | None) -> ListPrice | None:
 
 
 def cost(price: Price, usage: Usage) -> Decimal | None:
-    """What a call cost in USD; None when a price or a count is not known."""
+    """What a call cost in USD; None when a price or a count is not known, or cannot be one."""
     heard, cached = usage.input_tokens, usage.cached_input_tokens or 0
+    if not all(0 <= (count or 0) <= _MOST_TOKENS for count in (heard, usage.output_tokens)):
+        return None
     if heard is not None and not 0 <= cached <= heard:
         cached = 0  # No part of what was read can be more than all of it.
     fresh = heard - cached if heard is not None else None

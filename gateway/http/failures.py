@@ -29,6 +29,7 @@ _RUSH_CODES = frozenset(
     {"overloaded", "overloaded_error", "rate_limit_exceeded", "rate_limit_error"}
 )
 _LONGEST_RESET = 60.0
+_BEYOND = 600
 _LONGEST_EXCERPT = 500
 """Characters of a body that is no JSON, quoted in a message."""
 
@@ -45,7 +46,8 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes) -> GatewayE
     kind = QuotaExhausted if _is_broke(message) else _kind(status, code)
     return kind(
         message or f"HTTP {status} without a word of explanation",
-        status=status,
+        # HTTP ends at 599: what somebody invents beyond cannot be passed on.
+        status=status if status < _BEYOND else None,
         retry_after=_patience(status, headers),
         code=code,
     )

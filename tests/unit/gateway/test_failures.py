@@ -136,3 +136,9 @@ async def test_failures_of_the_connection_are_ours(failure, kind):
 
     with pytest.raises(kind):
         await asked(fail)
+
+
+def test_a_status_that_http_does_not_have_is_not_passed_on():
+    error = failure_of(600, {}, b"{}")
+    assert isinstance(error, Unavailable)
+    assert error.http_status == 502

@@ -5,9 +5,10 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.config import parse
-from gateway.config.prices import FROM_FILE, _table, list_price, version
+from gateway.config import Price, parse
+from gateway.config.prices import FROM_FILE, _table, cost, list_price, version
 from gateway.config.vendors import VENDORS
+from gateway.types import Usage
 
 ENTRY = """
 endpoints:
@@ -76,3 +77,9 @@ def test_an_empty_price_in_the_file_says_that_none_is_known():
 )
 def test_another_address_model_or_server_has_no_price(provider, model, config):
     assert endpoint(provider, model, config).price is None
+
+
+@pytest.mark.parametrize(("heard", "said"), [(-5, 1), (1, -5), (10**400, 1), (1, 2**31)])
+def test_counts_that_cannot_be_cost_what_is_not_known_and_give_no_money_back(heard, said):
+    price = Price(input_usd_per_million_tokens=Decimal(1), output_usd_per_million_tokens=Decimal(1))
+    assert cost(price, Usage(input_tokens=heard, output_tokens=said)) is None
