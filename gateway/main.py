@@ -159,6 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         workers=options.workers,
         access_log=False,
         log_level="info",
+        # A worker that loads on a busy machine is not dead: killing it makes the machine busier.
+        timeout_worker_healthcheck=30,
     )
     return 0
 
