@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from gateway.cache import Cache, keepable, key_of, may_keep
 from gateway.config import Cache as CacheSettings
+from gateway.config import Endpoint
 from gateway.course import Attempt, Course, Surroundings, refusal, with_defaults
 from gateway.errors import GatewayError, Outcome
 from gateway.limits import Gate, estimated_tokens
@@ -155,29 +156,44 @@ class Desk:
         if self._recorder is None:
             return
         ticket = question.ticket
-        seconds = ticket.seconds
         line = question.lines.get(ticket.endpoint or "", question.line)
-        record = UsageRecord(
-            at=time.time() - seconds,
-            request_id=ticket.request_id,
-            caller=ticket.caller,
-            asked=question.asked,
-            endpoint=ticket.endpoint,
-            outcome=_outcome(error),
-            status=error.status if isinstance(error, GatewayError) else None,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cached_input_tokens=usage.cached_input_tokens,
-            attempts=ticket.attempts,
-            seconds=seconds,
-            provider_seconds=ticket.provider_seconds,
-            first_byte_seconds=ticket.first_byte_seconds,
-            streamed=streamed,
-            cached=ticket.cached,
-            price=line.endpoint.price,
-            price_source=line.endpoint.price_source,
+        record = record_of(
+            ticket, line.endpoint, asked=question.asked, error=error, usage=usage, streamed=streamed
         )
         self._recorder.note(record)
+
+
+def record_of(
+    ticket: Ticket,
+    answerer: Endpoint,
+    *,
+    asked: str,
+    error: BaseException | None,
+    usage: Usage,
+    streamed: bool,
+) -> UsageRecord:
+    """What is to be kept of a call that has ended just now."""
+    seconds = ticket.seconds
+    return UsageRecord(
+        at=time.time() - seconds,
+        request_id=ticket.request_id,
+        caller=ticket.caller,
+        asked=asked,
+        endpoint=ticket.endpoint,
+        outcome=_outcome(error),
+        status=error.status if isinstance(error, GatewayError) else None,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cached_input_tokens=usage.cached_input_tokens,
+        attempts=ticket.attempts,
+        seconds=seconds,
+        provider_seconds=ticket.provider_seconds,
+        first_byte_seconds=ticket.first_byte_seconds,
+        streamed=streamed,
+        cached=ticket.cached,
+        price=answerer.price,
+        price_source=answerer.price_source,
+    )
 
 
 async def _answer(course: Course, ask: Ask) -> tuple[Answer, float]:

@@ -34,7 +34,7 @@ from gateway.types import (
     Message,
     Observer,
 )
-from gateway.usage import Recorder
+from gateway.usage import Recorder, UsageRecord
 
 _KINDS: Mapping[Ask, EndpointType] = {
     abilities.chat: EndpointType.CHAT,
@@ -286,6 +286,11 @@ class Gateway:
             UnknownEndpoint: There is none.
         """
         return self._line_of(name).endpoint
+
+    def note(self, record: UsageRecord) -> None:
+        """Keep a record of a call that was made past this."""
+        if self._recorder is not None:
+            self._recorder.note(record)
 
     @property
     def transport(self) -> Transport:

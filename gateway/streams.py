@@ -68,7 +68,7 @@ def usage_in(chunk: bytes, before: Usage) -> Usage:
         return before
     try:
         parsed = _CHUNK.decode(chunk)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return before
     inside = parsed.response or parsed.message
     counts = parsed.usage or (inside.usage if inside else None)

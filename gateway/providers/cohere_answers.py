@@ -15,18 +15,22 @@ _FINISH = {
 }  # fmt: skip
 
 
-class _Tokens(msgspec.Struct):
+class Tokens(msgspec.Struct):
+    """Numbers of tokens, which come as fractions."""
+
     input_tokens: float | None = None
     output_tokens: float | None = None
 
 
-class _Counts(msgspec.Struct):
-    tokens: _Tokens | None = None
+class Counts(msgspec.Struct):
+    """Tokens, in Cohere's words."""
+
+    tokens: Tokens | None = None
     cached_tokens: float | None = None
 
     def usage(self) -> Usage:
         """What the model read and wrote, which is not what is billed."""
-        tokens = self.tokens or _Tokens()
+        tokens = self.tokens or Tokens()
         return Usage(
             input_tokens=_whole(tokens.input_tokens),
             output_tokens=_whole(tokens.output_tokens),
@@ -58,7 +62,7 @@ class _Message(msgspec.Struct):
 class _Answer(msgspec.Struct):
     message: _Message
     finish_reason: str
-    usage: _Counts = msgspec.field(default_factory=_Counts)
+    usage: Counts = msgspec.field(default_factory=Counts)
 
 
 class _Piece(msgspec.Struct):
@@ -70,7 +74,7 @@ class _Piece(msgspec.Struct):
 class _Delta(msgspec.Struct):
     message: _Piece | None = None
     finish_reason: str | None = None
-    usage: _Counts | None = None
+    usage: Counts | None = None
     error: str | None = None
 
 

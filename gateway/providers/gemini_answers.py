@@ -63,7 +63,9 @@ class _Feedback(msgspec.Struct):
     blockReasonMessage: str | None = None  # noqa: N815
 
 
-class _Counts(msgspec.Struct):
+class Counts(msgspec.Struct):
+    """Tokens, in Google's words."""
+
     promptTokenCount: int | None = None  # noqa: N815
     candidatesTokenCount: int | None = None  # noqa: N815
     thoughtsTokenCount: int | None = None  # noqa: N815
@@ -89,7 +91,7 @@ class _Counts(msgspec.Struct):
 class _Answer(msgspec.Struct):
     candidates: list[_Candidate] | None = None
     promptFeedback: _Feedback | None = None  # noqa: N815
-    usageMetadata: _Counts | None = None  # noqa: N815
+    usageMetadata: Counts | None = None  # noqa: N815
     modelVersion: str | None = None  # noqa: N815
     error: msgspec.Raw = msgspec.Raw(b"")
 
@@ -110,7 +112,7 @@ class _Prediction(msgspec.Struct):
 class _Embeddings(msgspec.Struct):
     embeddings: list[_Vector] | None = None
     predictions: list[_Prediction] | None = None
-    usageMetadata: _Counts | None = None  # noqa: N815
+    usageMetadata: Counts | None = None  # noqa: N815
 
 
 class _Violation(msgspec.Struct):
@@ -157,7 +159,7 @@ def read_answer(raw: bytes) -> Answer:
     return Spoken(
         text="".join(texts) if texts or not calls else None,
         finish_reason=_finish(candidate, called=bool(calls)),
-        usage=(answer.usageMetadata or _Counts()).usage(),
+        usage=(answer.usageMetadata or Counts()).usage(),
         model=answer.modelVersion,
         tool_calls=calls,
         reasoning=thoughts or None,
@@ -188,7 +190,7 @@ class Reading:
     def __init__(self) -> None:
         self.finished = False
         self._writer: dialect.ChunkWriter | None = None
-        self._counts = _Counts()
+        self._counts = Counts()
         self._calls = 0
 
     def chunks(self, event: bytes) -> Iterator[bytes]:

@@ -1,21 +1,25 @@
 """Requests that no surface knows, passed to an endpoint's vendor as they are; ours is the key.
 
-Only endpoints that say `passthrough: true` do. Limits, retries, budgets, the cache and the usage
-records know nothing of such a request: what it costs, only the vendor can read.
+Only endpoints that say `passthrough: true` do. Limits, retries, budgets and the cache know nothing
+of such a request. What came of it is noted, with the counts that the vendor's answer tells.
 """
 
+import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
+import msgspec
+from msgspec.structs import replace
 from starlette.routing import Route
 from starlette.types import Receive, Send
 from typing_extensions import override
 
+from gateway.asking import record_of
 from gateway.client import Gateway
 from gateway.config import Endpoint, Wire
 from gateway.errors import EndpointUnavailable, InvalidRequest, UnknownEndpoint
-from gateway.http import ReplyStream, Transport, WireRequest
+from gateway.http import ReplyStream, Transport, WireRequest, failure_of
 from gateway.providers.access import access_of
 from gateway.surfaces.exchange import (
     Call,
@@ -26,7 +30,9 @@ from gateway.surfaces.exchange import (
     route,
     while_connected,
 )
+from gateway.surfaces.gauge import Gauge
 from gateway.surfaces.mlflow import mlflow_refusal
+from gateway.types import Usage
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _HOP_BY_HOP = frozenset(
@@ -56,18 +62,13 @@ class PassthroughSurface:
 
     async def _pass(self, call: Call) -> Reply:
         endpoint = self._open_endpoint(call.parameter("name"))
-        transport = self._gateway.transport
-        url, headers = await _addressed(endpoint, transport, _safe(call.parameter("path")))
-        if query := call.scope["query_string"].decode("latin-1"):
-            url += ("&" if "?" in url else "?") + query
-        request = WireRequest(
-            method=call.scope["method"],
-            url=url,
-            body=await call.raw_body(),
-            headers=_kept(call.scope["headers"]) | headers,
-            timeouts=endpoint.timeouts,
-        )
-        return await while_connected(call.receive, _opened(transport, request))
+        path = _safe(call.parameter("path"))
+        passage = Passage(self._gateway, endpoint, call, path, await call.raw_body())
+        try:
+            return await while_connected(call.receive, passage.opened())
+        except BaseException as error:
+            passage.ended(error)
+            raise
 
     def _open_endpoint(self, name: str) -> Endpoint:
         endpoint = self._gateway.catalog.endpoints.get(name)
@@ -81,38 +82,131 @@ class PassthroughSurface:
         return endpoint
 
 
+class _Asked(msgspec.Struct):
+    model: str | None = None
+
+
+_ASKED = msgspec.json.Decoder(_Asked)
+
+
+class Passage:
+    """One request on its way through, and what is noted of it at the end."""
+
+    def __init__(
+        self, gateway: Gateway, endpoint: Endpoint, call: Call, path: str, body: bytes
+    ) -> None:
+        self._gateway = gateway
+        self._endpoint = endpoint
+        self._scope = call.scope
+        self._path = path
+        self._body = body
+        self._ticket = call.ticket
+        self._ticket.endpoint = endpoint.name
+        self._begun = 0.0
+        self._reply: ReplyStream | None = None
+        self._gauge = Gauge("")
+
+    async def opened(self) -> Reply:
+        """Send the request; the reply when it begins."""
+        transport = self._gateway.transport
+        request = await self._request(transport)
+        self._begun = time.perf_counter()
+        self._ticket.attempts = 1
+        stack = AsyncExitStack()
+        try:
+            self._reply = await stack.enter_async_context(transport.stream(request))
+        except BaseException:
+            await stack.aclose()
+            raise
+        self._ticket.provider_seconds = time.perf_counter() - self._begun
+        self._ticket.first_byte()
+        self._gauge = Gauge(self._reply.headers.get("content-type", ""))
+        return Piped(self._reply, stack, self)
+
+    def passed(self, piece: bytes) -> None:
+        """Take note of a piece of the reply, which has gone on already."""
+        self._gauge.feed(piece)
+
+    def ended(self, error: BaseException | None) -> None:
+        """Note the call; what the vendor does not tell of it is not known."""
+        if self._begun:
+            self._ticket.provider_seconds = time.perf_counter() - self._begun
+        reply, usage = self._reply, Usage()
+        if error is None and reply is not None and reply.status >= 300:  # noqa: PLR2004 - no success
+            error = failure_of(reply.status, reply.headers, self._gauge.body)
+        # What is only looked at tells of the call that made it, which was noted then.
+        if self._scope["method"] == "POST":
+            usage = self._gauge.usage()
+        record = record_of(
+            self._ticket,
+            self._endpoint,
+            asked=self._endpoint.name,
+            error=error,
+            usage=usage,
+            streamed=self._gauge.streamed,
+        )
+        if not self._is_of_the_model():
+            record = replace(record, price=None, price_source=None)
+        self._gateway.note(record)
+
+    async def _request(self, transport: Transport) -> WireRequest:
+        url, headers = await _addressed(self._endpoint, transport, self._path)
+        if query := self._scope["query_string"].decode("latin-1"):
+            url += ("&" if "?" in url else "?") + query
+        return WireRequest(
+            method=self._scope["method"],
+            url=url,
+            body=self._body,
+            headers=_kept(self._scope["headers"]) | headers,
+            timeouts=self._endpoint.timeouts,
+        )
+
+    def _is_of_the_model(self) -> bool:
+        """Whether the endpoint's own model was asked, whose price is known: any may be."""
+        endpoint = self._endpoint
+        if endpoint.wire in {Wire.TGI, Wire.MLFLOW_SERVING}:
+            return True  # There is no other.
+        if endpoint.wire is Wire.GEMINI:
+            model = (endpoint.model or "").removeprefix("models/")
+            return f"/models/{model}:" in f"/{unquote(self._path)}"
+        try:
+            return endpoint.model is not None and _ASKED.decode(self._body).model == endpoint.model
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+
+
 class Piped(Reply):
     """A vendor's reply, as it comes."""
 
-    def __init__(self, reply: ReplyStream, stack: AsyncExitStack) -> None:
+    def __init__(self, reply: ReplyStream, stack: AsyncExitStack, passage: Passage) -> None:
         self._reply = reply
         self._stack = stack
+        self._passage = passage
 
     @override
     async def deliver(self, receive: Receive, send: Send, told: RawHeaders) -> None:
-        async with self._stack:
-            try:
+        error: BaseException | None = None
+        try:
+            async with self._stack:
                 await while_connected(receive, self._send(send, told))
-            except ClientLeftError:
-                return
+        except ClientLeftError as left:
+            error = left
+        except BaseException as failed:
+            error = failed
+            raise
+        finally:
+            self._passage.ended(error)
 
     async def _send(self, send: Send, told: RawHeaders) -> None:
-        headers = raw_headers(_returned(self._reply.headers)) + told
+        theirs = raw_headers(_returned(self._reply.headers))
+        named = {name for name, _ in theirs}
+        headers = theirs + [header for header in told if header[0] not in named]
         start = {"type": "http.response.start", "status": self._reply.status, "headers": headers}
         await send(start)
         async for piece in self._reply.chunks:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
+            self._passage.passed(piece)
         await send({"type": "http.response.body", "body": b""})
-
-
-async def _opened(transport: Transport, request: WireRequest) -> Reply:
-    stack = AsyncExitStack()
-    try:
-        reply = await stack.enter_async_context(transport.stream(request))
-    except BaseException:
-        await stack.aclose()
-        raise
-    return Piped(reply, stack)
 
 
 async def _addressed(
