@@ -11,7 +11,7 @@ from gateway.usage import Sink, UsageRecord
 from hikaku.pricing import MOST_TOKENS
 from hikaku.storage import usage
 from hikaku.storage.connection import Sessions
-from hikaku.storage.usage import UsageLine
+from hikaku.storage.usage import UsageLine, UsedPrice
 
 
 class UsageSink(Sink):
@@ -30,10 +30,10 @@ class UsageSink(Sink):
 
     @override
     async def write(self, records: Sequence[UsageRecord]) -> None:
-        lines = [_line(record) for record in records]
-        await anyio.to_thread.run_sync(self._store, lines)
+        await anyio.to_thread.run_sync(self._store, records)
 
-    def _store(self, lines: list[UsageLine]) -> None:
+    def _store(self, records: Sequence[UsageRecord]) -> None:
+        lines = [_line(record) for record in records]
         # A call may be older than all that is kept: a clock that was put right.
         oldest = datetime.now(UTC) - self._kept
         days = {line.at.date() for line in lines}
@@ -70,7 +70,14 @@ def _line(record: UsageRecord) -> UsageLine:
         first_byte_seconds=record.first_byte_seconds,
         streamed=record.streamed,
         cached=record.cached,
+        price=_price(record),
     )
+
+
+def _price(record: UsageRecord) -> UsedPrice | None:
+    if record.price is None:
+        return None
+    return UsedPrice(source=record.price_source or "", **record.price.model_dump())
 
 
 def _plausible(tokens: int | None) -> int | None:

@@ -5,16 +5,18 @@ single calls (about 150 bytes each) are dropped by the day.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from hashlib import blake2b
+from operator import itemgetter
 from typing import Any, Literal
 
 from sqlalchemy import Row, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from hikaku.storage.tables import Job, Shard, UsageCall, UsageHour
+from hikaku.storage.tables import Job, Shard, UsageCall, UsageHour, UsagePrice
 
 GroupBy = Literal["endpoint", "caller", "day"]
 _LOCK = 0x6875_7361
@@ -24,6 +26,28 @@ _FAILED = (
     Shard.n_invalid_request + Shard.n_rate_limited + Shard.n_timeout + Shard.n_provider_error
     + Shard.n_malformed
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsedPrice:
+    """What the tokens of a call cost when it was made; None is not known."""
+
+    source: str
+    input_usd_per_million_tokens: Decimal | None
+    output_usd_per_million_tokens: Decimal | None
+    cached_input_usd_per_million_tokens: Decimal | None
+
+    @property
+    def id(self) -> int:
+        """The same for equal prices, in every process."""
+        numbers = (
+            self.input_usd_per_million_tokens,
+            self.output_usd_per_million_tokens,
+            self.cached_input_usd_per_million_tokens,
+        )
+        words = [self.source, *("" if n is None else f"{n.normalize():f}" for n in numbers)]
+        digest = blake2b("\0".join(words).encode(), digest_size=8).digest()
+        return int.from_bytes(digest, signed=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +70,7 @@ class UsageLine:
     first_byte_seconds: float | None
     streamed: bool
     cached: bool
+    price: UsedPrice | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,7 +103,17 @@ def write(session: Session, lines: Sequence[UsageLine]) -> None:
     session.execute(
         statement.on_conflict_do_update(index_elements=list(_KEY), set_=sums), _hours(lines)
     )
-    rows = [{name: getattr(line, name) for name in UsageLine.__slots__} for line in lines]
+    ids = {line.price: line.price.id for line in lines if line.price is not None}
+    if ids:
+        prices = [{"id": found} | asdict(price) for price, found in ids.items()]
+        prices.sort(key=itemgetter("id"))
+        session.execute(insert(UsagePrice).on_conflict_do_nothing(), prices)
+    names = [name for name in UsageLine.__slots__ if name != "price"]
+    rows = [
+        {name: getattr(line, name) for name in names}
+        | {"price_id": ids[line.price] if line.price is not None else None}
+        for line in lines
+    ]
     session.execute(insert(UsageCall).on_conflict_do_nothing(), rows)
 
 

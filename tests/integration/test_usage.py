@@ -12,7 +12,7 @@ from gateway.errors import Outcome
 from gateway.usage import UsageRecord
 from hikaku.storage import usage
 from hikaku.storage.connection import Sessions
-from hikaku.storage.tables import Shard, UsageCall, UsageHour
+from hikaku.storage.tables import Shard, UsageCall, UsageHour, UsagePrice
 from tests.support.database import hikaku_url, migrated_postgres, sessions
 from tests.support.jobs import spec, store
 from tests.support.services import postgres
@@ -89,11 +89,36 @@ async def test_a_call_keeps_the_cost_of_its_time_when_prices_change(sessions):
     await sink(sessions).write([record(2, price=dearer)])
     with sessions() as session:
         calls = session.execute(
-            select(UsageCall.request_id, UsageCall.cost_usd).order_by(UsageCall.request_id)
+            select(UsageCall.cost_usd, UsagePrice.source, UsagePrice.output_usd_per_million_tokens)
+            .join(UsagePrice, UsagePrice.id == UsageCall.price_id)
+            .order_by(UsageCall.request_id)
         ).all()
         (hour,) = session.scalars(select(UsageHour)).all()
-    assert [tuple(call) for call in calls] == [("r1", Decimal("0.002")), ("r2", Decimal("0.02"))]
+    assert [tuple(call) for call in calls] == [
+        (Decimal("0.002"), "gateway file", 2), (Decimal("0.02"), "gateway file", 20),
+    ]  # fmt: skip
     assert hour.cost_usd == Decimal("0.022")
+
+
+async def test_a_price_is_one_row_however_often_and_wherever_it_was_used(sessions):
+    same = Price(
+        input_usd_per_million_tokens=Decimal("1.0"), output_usd_per_million_tokens=Decimal("2.00")
+    )
+    one, other = sink(sessions), sink(sessions)
+    await one.write([record(n) for n in range(5)] + [record(5, price=None)])
+    await other.write([record(6, price=same), record(7, price_source="list 2026-11-22")])
+    await other.write([record(8, price=Price())])
+    with sessions() as session:
+        used = session.execute(
+            select(UsagePrice.source, func.count(UsageCall.request_id))
+            .select_from(UsageCall)
+            .join(UsagePrice, UsagePrice.id == UsageCall.price_id, isouter=True)
+            .group_by(UsagePrice.id)
+        ).all()
+    assert sorted(tuple(row) for row in used if row[0]) == [
+        ("gateway file", 1), ("gateway file", 6), ("list 2026-11-22", 1),
+    ]  # fmt: skip
+    assert [count for source, count in used if source is None] == [1]
 
 
 async def test_counts_that_cannot_be_are_not_known_and_hold_nobody_up(sessions):

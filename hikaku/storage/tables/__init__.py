@@ -24,7 +24,7 @@ from hikaku.storage.tables.results import AttemptLine, CellResult, RecordedCompl
 from hikaku.storage.tables.schedules import Schedule, Slot
 from hikaku.storage.tables.summaries import Bucket, ShardSummary
 from hikaku.storage.tables.tracking import Tracking
-from hikaku.storage.tables.usage import UsageCall, UsageHour
+from hikaku.storage.tables.usage import UsageCall, UsageHour, UsagePrice
 
 __all__ = [
     "AttemptLine",
@@ -59,5 +59,6 @@ __all__ = [
     "Tracking",
     "UsageCall",
     "UsageHour",
+    "UsagePrice",
     "Worker",
 ]

@@ -6,7 +6,7 @@ Calls of jobs are not here: the attempt ledger has them, and shards their sums.
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import BigInteger, Boolean, Integer, SmallInteger, Text, text
+from sqlalchemy import BigInteger, Boolean, Integer, Numeric, SmallInteger, Text, text
 from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, REAL
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -37,6 +37,20 @@ class UsageHour(Base):
     n_cost_unknown: Mapped[int] = mapped_column(BigInteger, server_default=_ZERO)
 
 
+class UsagePrice(Base):
+    """A price that calls were reckoned at; never changed, so that history is not either."""
+
+    __tablename__ = "usage_price"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    """A digest of the rest: whoever writes the same price writes the same row."""
+    source: Mapped[str] = mapped_column(Text)
+    """The gateway's file, or version, page and month of the table."""
+    input_usd_per_million_tokens: Mapped[Decimal | None] = mapped_column(Numeric)
+    output_usd_per_million_tokens: Mapped[Decimal | None] = mapped_column(Numeric)
+    cached_input_usd_per_million_tokens: Mapped[Decimal | None] = mapped_column(Numeric)
+
+
 class UsageCall(Base):
     """One call; in partitions of a day, which are dropped when they are old."""
 
@@ -53,9 +67,12 @@ class UsageCall(Base):
     input_tokens: Mapped[int | None] = mapped_column(Integer)
     output_tokens: Mapped[int | None] = mapped_column(Integer)
     cost_usd: Mapped[Decimal | None]
+    """As reckoned when it was made; null: not known."""
     attempts: Mapped[int] = mapped_column(SmallInteger)
     seconds: Mapped[float] = mapped_column(REAL)
     provider_seconds: Mapped[float] = mapped_column(REAL)
     first_byte_seconds: Mapped[float | None] = mapped_column(REAL)
     streamed: Mapped[bool] = mapped_column(Boolean)
     cached: Mapped[bool] = mapped_column(Boolean)
+    price_id: Mapped[int | None] = mapped_column(BigInteger)
+    """Of `usage_price`. No foreign key: it would be looked up for each of so many rows."""
