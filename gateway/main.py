@@ -23,6 +23,7 @@ from gateway.config import Catalog, load
 from gateway.errors import ConfigError, GatewayError
 from gateway.surfaces import Documentation, Shortcut, caller_of, key_in, refusal_at, routes
 from gateway.surfaces.browsers import OwnPages
+from gateway.surfaces.inventory import Inventory
 from gateway.usage import JsonLines, Recorder
 from gateway.watching import ConfigFile, Watcher
 
@@ -73,6 +74,7 @@ def create_app(
             *surfaces,
             Route("/health", _health),
             Route(SCHEMA_PATH, _schema),
+            *(Inventory(gateway, watcher).routes() if watcher is not None else ()),
             *Documentation(gateway).routes(),
         ],
         exception_handlers={HTTPException: _refused},

@@ -8,9 +8,9 @@ from starlette.responses import Response
 from api.context import Context
 from api.dependencies import ContextDep
 from api.wire import Out, problems, resource
-from gateway.client import Gateway
-from gateway.config import Catalog, Endpoint
+from gateway.config import Catalog
 from gateway.config.published import published
+from gateway.surfaces.inventory import inventory
 from gateway.types import EndpointType
 from hikaku.errors import Conflict, InvalidInput
 from hikaku.specs import EndpointIdentity, identity
@@ -97,31 +97,5 @@ def identities(catalog: Catalog) -> dict[str, EndpointIdentity]:
 
 
 def _listed(context: Context) -> Endpoints:
-    gateway = context.gateway
     status = context.watcher.status if context.watcher is not None else None
-    config = (
-        ConfigOut(
-            path=str(status.path),
-            loaded_at=status.loaded_at,
-            error=status.error,
-            warnings=list(status.warnings),
-        )
-        if status is not None
-        else None
-    )
-    found = [_out(gateway, endpoint) for endpoint in gateway.catalog.endpoints.values()]
-    return Endpoints(data=found, config=config)
-
-
-def _out(gateway: Gateway, endpoint: Endpoint) -> EndpointOut:
-    reason = endpoint.unavailable or gateway.closed(endpoint.name)
-    return EndpointOut(
-        name=endpoint.name,
-        endpoint_type=endpoint.endpoint_type,
-        provider=endpoint.provider,
-        model=endpoint.model,
-        fingerprint=endpoint.fingerprint,
-        available=reason is None,
-        reason=reason,
-        replicas=[ReplicaOut(**r._asdict()) for r in gateway.replicas(endpoint.name)],
-    )
+    return Endpoints.model_validate(inventory(context.gateway, status))
