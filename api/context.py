@@ -9,6 +9,7 @@ from typing import Protocol
 from anyio import CapacityLimiter
 
 from api.security import Guard
+from api.submissions import Submissions
 from gateway.client import Gateway
 from gateway.watching import Watcher
 from hikaku.jobs import Hint
@@ -49,6 +50,8 @@ class Context:
     limits: Limits = Limits()
     batch_window: timedelta = timedelta(hours=24)
     """In which a batch has to end."""
+    submissions: Submissions = field(default_factory=Submissions)
+    """What the jobs that are looked at were submitted with."""
     close: Callable[[], None] = lambda: None
     """Called when the application ends."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)

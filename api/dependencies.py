@@ -7,14 +7,15 @@ from fastapi import Depends, Request
 from api.context import Context
 
 
-def _context(request: Request) -> Context:
+# Coroutines: FastAPI runs a plain function in a thread, which costs more than what these do.
+async def _context(request: Request) -> Context:
     return cast("Context", request.app.state.context)
 
 
 ContextDep = Annotated[Context, Depends(_context)]
 
 
-def _caller(request: Request) -> str | None:
+async def _caller(request: Request) -> str | None:
     return cast("str | None", getattr(request.state, "caller", None))
 
 

@@ -11,14 +11,13 @@ from api.context import Context
 from api.job_view import job_out
 from api.repeats import respond
 from api.wire import BASE
-from hikaku.storage import jobs
 from hikaku.storage.idempotency import Answer
 
 
 def answered(session: Session, context: Context, job_id: str, status: HTTPStatus) -> Answer:
     """Show a job inside the transaction that changed it."""
-    job = jobs.get(session, job_id)
-    body = job_out(session, job, mlflow=context.mlflow, now=datetime.now(UTC))
+    now = datetime.now(UTC)
+    body = job_out(session, job_id, context.submissions, mlflow=context.mlflow, now=now)
     return Answer(status=status, body=body.model_dump(mode="json"))
 
 

@@ -11,21 +11,20 @@ from api.money_view import (
     BudgetOut,
     HeldAgainst,
     LedgerOut,
-    Purse,
     budget_out,
     estimate_out,
     known_cost,
     ledger_out,
     money,
-    purses,
 )
 from api.pace import pace
+from api.submissions import Submission, Submissions
 from api.wire import BASE, JOB_EXAMPLE, Out
+from hikaku.errors import NotFound
 from hikaku.jobs import FAILED_OUTCOMES, JobState, Outcome
 from hikaku.specs import Growth, Reuse, SnapshotDataset, SnapshotEndpoint, SnapshotPrompt
-from hikaku.storage import jobs, tracking
 from hikaku.storage.jobs import EndpointProgress, Progress
-from hikaku.storage.tables import Job, Tracking
+from hikaku.storage.standings import Standing, Tracked
 
 
 class Counts(Out):
@@ -162,61 +161,58 @@ class Moment(Out):
     eta_seconds: float | None
 
 
-def job_out(session: Session, job: Job, *, mlflow: bool, now: datetime) -> JobOut:
-    """Show one job."""
-    return jobs_out(session, [job], mlflow=mlflow, now=now)[0]
+def job_out(
+    session: Session, job_id: str, known: Submissions, *, mlflow: bool, now: datetime
+) -> JobOut:
+    """Show one job.
+
+    Raises:
+        NotFound: There is none with this id.
+    """
+    for job in jobs_out(session, [job_id], known, mlflow=mlflow, now=now):
+        return job
+    raise NotFound(f"there is no job {job_id}")
 
 
 def jobs_out(
-    session: Session, found: Sequence[Job], *, mlflow: bool, now: datetime
+    session: Session, job_ids: Sequence[str], known: Submissions, *, mlflow: bool, now: datetime
 ) -> list[JobOut]:
-    """Show jobs, with one read of their shards."""
-    job_ids = [job.id for job in found]
-    progress, tracked = jobs.progress(session, job_ids), tracking.of(session, job_ids)
-    purse = purses(session, found)
+    """Show jobs, newest first; one that is not there is left out."""
     return [
-        _job_out(
-            job,
-            progress.get(job.id, Progress()),
-            purse.get(job.id, Purse()),
-            _tracking(tracked.get(job.id), mlflow=mlflow),
-            now,
-        )
-        for job in found
+        _job_out(job, submission, _tracking(job.tracked, mlflow=mlflow), now)
+        for job, submission in known.read(session, job_ids)
     ]
 
 
-def moment(job: Job, progress: Progress, now: datetime) -> Moment:
+def moment(job: Standing, now: datetime) -> Moment:
     """Show how far a job is."""
-    counts = _counts(_sum(progress), job.n_cells, unpaid=_is_unpaid(job))
-    is_final = JobState(job.state).is_final
+    counts = _counts(_sum(job.progress), job.n_cells, unpaid=_is_unpaid(job))
+    is_final = job.state.is_final
     until = job.finished_at if is_final and job.finished_at is not None else now
     speed = pace(
         done=counts.done,
         pending=counts.pending,
         # A retry or an extension starts long after the job did: the mean would say nothing.
-        started_at=None if job.round or job.snapshot.get("extensions") else job.started_at,
+        started_at=None if job.round or job.was_extended else job.started_at,
         until=until,
         is_final=is_final,
     )
     return Moment(
-        state=JobState(job.state),
+        state=job.state,
         counts=counts,
         rate_per_second=speed.rate_per_second,
         eta_seconds=speed.eta_seconds,
     )
 
 
-def _is_unpaid(job: Job) -> bool:
+def _is_unpaid(job: Standing) -> bool:
     """Tell whether what is pending is skipped until there is money for it."""
     return job.state == JobState.PAUSED and job.paused_for is not None
 
 
-def _job_out(
-    job: Job, progress: Progress, purse: Purse, tracked: JobTracking, now: datetime
-) -> JobOut:
-    snapshot = jobs.snapshot(job)
-    at = moment(job, progress, now)
+def _job_out(job: Standing, submission: Submission, tracked: JobTracking, now: datetime) -> JobOut:
+    snapshot, progress = submission.snapshot, job.progress
+    at = moment(job, now)
     parts = progress.endpoints.values()
     per_endpoint = job.n_cells // len(snapshot.endpoints)
     return JobOut(
@@ -237,10 +233,10 @@ def _job_out(
         eta_seconds=at.eta_seconds,
         cost_usd=known_cost(progress),
         cost_unknown_calls=sum(part.cost_unknown_calls for part in parts),
-        ledger=ledger_out(progress, purse),
-        budget=budget_out(purse.own),
-        project_budget=budget_out(purse.project),
-        estimate=estimate_out(job, progress),
+        ledger=ledger_out(progress, job.account),
+        budget=budget_out(job.budget),
+        project_budget=budget_out(job.project_budget),
+        estimate=estimate_out(job),
         tokens=Tokens(
             # No provider answers in no tokens: a sum of none means that nobody reported any.
             input=sum(part.input_tokens for part in parts) or None,
@@ -249,11 +245,14 @@ def _job_out(
         endpoints=[
             _endpoint(
                 endpoint,
+                params,
                 progress.endpoints.get(number),
                 per_endpoint,
                 unpaid=_is_unpaid(job),
             )
-            for number, endpoint in enumerate(snapshot.endpoints)
+            for number, (endpoint, params) in enumerate(
+                zip(snapshot.endpoints, submission.params, strict=True)
+            )
         ],
         prompt=snapshot.prompt,
         dataset=snapshot.dataset,
@@ -274,14 +273,19 @@ def _job_out(
 
 
 def _endpoint(
-    endpoint: SnapshotEndpoint, part: EndpointProgress | None, total: int, *, unpaid: bool
+    endpoint: SnapshotEndpoint,
+    params: dict[str, Any],
+    part: EndpointProgress | None,
+    total: int,
+    *,
+    unpaid: bool,
 ) -> JobEndpoint:
     return JobEndpoint(
         name=endpoint.name,
         provider=endpoint.provider,
         model=endpoint.model,
         fingerprint=endpoint.fingerprint,
-        params=endpoint.params.model_dump(mode="json", exclude_none=True),
+        params=params,
         counts=_counts({} if part is None else part.counts, total, unpaid=unpaid),
         price=_price(endpoint),
     )
@@ -311,7 +315,7 @@ def _counts(outcomes: Mapping[Outcome, int], total: int, *, unpaid: bool) -> Cou
     return Counts(total=total, done=done, pending=0 if unpaid else left, failed=failed, **named)
 
 
-def _tracking(found: Tracking | None, *, mlflow: bool) -> JobTracking:
+def _tracking(found: Tracked | None, *, mlflow: bool) -> JobTracking:
     is_synced = found is not None and found.state == "synced"
     if not mlflow and not is_synced:
         return JobTracking(state="off")

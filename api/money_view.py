@@ -1,18 +1,13 @@
 """How a job's money looks from outside: its budget, its ledger, and its estimate."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 from pydantic import Field
-from sqlalchemy.orm import Session
 
 from api.wire import JOB_EXAMPLE, Out
-from hikaku.storage import budgets
 from hikaku.storage.budgets import Account, Funds
 from hikaku.storage.jobs import Progress
-from hikaku.storage.tables import BudgetKind, Job
+from hikaku.storage.standings import Standing
 
 
 class BudgetOut(Out):
@@ -118,30 +113,6 @@ class HeldAgainst(EstimateOut):
     came: Came
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Purse:
-    """What the budgets say of one job."""
-
-    own: Funds | None = None
-    project: Funds | None = None
-    account: Account | None = None
-
-
-def purses(session: Session, found: Sequence[Job]) -> dict[str, Purse]:
-    """Read the budgets of jobs; costs two statements where there are none."""
-    own = budgets.funds_of(session, BudgetKind.JOB, [job.id for job in found])
-    projects = budgets.funds_of(session, BudgetKind.PROJECT, [job.project for job in found])
-    if not own and not projects:
-        return {}
-    accounts = budgets.accounts(session, [job.id for job in found])
-    return {
-        job.id: Purse(
-            own=own.get(job.id), project=projects.get(job.project), account=accounts.get(job.id)
-        )
-        for job in found
-    }
-
-
 def budget_out(funds: Funds | None) -> BudgetOut | None:
     """Show a budget."""
     if funds is None:
@@ -154,11 +125,10 @@ def budget_out(funds: Funds | None) -> BudgetOut | None:
     )
 
 
-def ledger_out(progress: Progress, purse: Purse) -> LedgerOut:
+def ledger_out(progress: Progress, account: Account | None) -> LedgerOut:
     """Show where the calls of a job stand."""
     parts = progress.endpoints.values()
     unknown = sum(part.repeated_calls for part in parts)
-    account = purse.account
     return LedgerOut(
         reserved=progress.in_hand,
         settled=sum(part.calls for part in parts) - unknown,
@@ -169,11 +139,11 @@ def ledger_out(progress: Progress, purse: Purse) -> LedgerOut:
     )
 
 
-def estimate_out(job: Job, progress: Progress) -> HeldAgainst | None:
+def estimate_out(job: Standing) -> HeldAgainst | None:
     """Hold what was foreseen of a job against what came."""
-    told: Mapping[str, Any] | None = job.estimate
-    if told is None:
+    if job.estimate is None:
         return None
+    progress = job.progress
     parts = progress.endpoints.values()
     is_over = job.finished_at is not None and job.started_at is not None
     came = Came(
@@ -185,7 +155,7 @@ def estimate_out(job: Job, progress: Progress) -> HeldAgainst | None:
         if is_over and job.finished_at is not None and job.started_at is not None
         else None,
     )
-    return HeldAgainst.model_validate({**told, "came": came})
+    return HeldAgainst.model_validate({**job.estimate, "came": came})
 
 
 def known_cost(progress: Progress) -> str | None:

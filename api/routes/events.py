@@ -21,8 +21,7 @@ from api.errors import RequestRefusedError
 from api.job_view import Moment, moment
 from api.wire import JobId, Out, problems, resource
 from hikaku.jobs import JobState
-from hikaku.storage import jobs
-from hikaku.storage.jobs import Progress
+from hikaku.storage import standings
 
 router = resource("/jobs", "jobs")
 
@@ -155,15 +154,13 @@ async def _pause(context: Context) -> None:
 
 def _look(context: Context, job_id: str, after: int) -> _Seen:
     with context.sessions() as session:
-        job = jobs.get(session, job_id)
-        happened = jobs.events(session, job_id, after_seq=after)
-        progress = jobs.progress(session, [job_id]).get(job_id, Progress())
+        job = standings.one(session, job_id, after_seq=after)
     events = [
         (event.seq, event.kind, _KINDS[event.kind].model_validate(event.data | {"at": event.at}))
-        for event in happened
+        for event in job.events or ()
         if event.kind in _KINDS
     ]
-    return _Seen(events=events, moment=moment(job, progress, datetime.now(UTC)))
+    return _Seen(events=events, moment=moment(job, datetime.now(UTC)))
 
 
 def _event(name: str, data: Out, seq: int | None = None) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Query
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from api.context import Context
 from api.dependencies import ContextDep
@@ -29,6 +29,7 @@ from api.wire import (
     problems,
     resource,
     shown,
+    written,
 )
 from hikaku.jobs import JobState
 from hikaku.specs import JobSpec
@@ -113,27 +114,32 @@ def _submit(spec: JobSpec, context: Context, once: Once) -> JSONResponse:
     return accepted(answer, then=BackgroundTask(context.queue.put_shards, submitted.hints))
 
 
-@router.get("", summary="List jobs")
+@router.get("", summary="List jobs", response_model=Page[JobOut])
 def list_jobs(
     context: ContextDep,
     after: JobCursor = None,
     limit: Limit = 50,
     state: Annotated[JobState | None, Query(description="Only those in this state.")] = None,
     project: ProjectFilter = None,
-) -> Page[JobOut]:
+) -> Response:
     """Gives jobs, newest first."""
     with context.sessions() as session:
         found = jobs.listing(session, after=after, limit=limit + 1, state=state, project=project)
-        shown_jobs = jobs_out(session, found, mlflow=context.mlflow, now=_now())
-    return page(shown_jobs, limit, lambda job: job.id)
+        seen = jobs_out(session, found, context.submissions, mlflow=context.mlflow, now=_now())
+    return written(page(seen, limit, lambda job: job.id))
 
 
-@router.get("/{job_id}", summary="Read a job", responses=problems(HTTPStatus.NOT_FOUND))
-def read_job(job_id: JobId, context: ContextDep) -> JobOut:
+@router.get(
+    "/{job_id}",
+    summary="Read a job",
+    response_model=JobOut,
+    responses=problems(HTTPStatus.NOT_FOUND),
+)
+def read_job(job_id: JobId, context: ContextDep) -> Response:
     """Gives state, counts, rate and cost so far; costs the same however many cells there are."""
     with context.sessions() as session:
-        job = jobs.get(session, job_id)
-        return job_out(session, job, mlflow=context.mlflow, now=_now())
+        job = job_out(session, job_id, context.submissions, mlflow=context.mlflow, now=_now())
+    return written(job)
 
 
 def _now() -> datetime:

@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from api.job_view import job_out
+from api.submissions import Submissions
 from hikaku.jobs import Outcome
 from hikaku.storage import jobs
 from hikaku.storage.connection import Sessions
@@ -61,7 +62,7 @@ def read(
         cells = _Cells(session, job)
         planned = cells.planned()
         mine = set(planned)
-        shown = job_out(session, job, mlflow=False, now=datetime.now(UTC))
+        shown = job_out(session, job_id, Submissions(), mlflow=False, now=datetime.now(UTC))
         return History(
             planned=planned,
             calls=[call for call in log.calls() if call.cell in mine],
