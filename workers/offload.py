@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
@@ -45,6 +45,8 @@ class _Case:
     offload: Offload
     job: Job
     vendor: VendorBatches
+    now: datetime
+    """By the database's clock, as the deadline is."""
 
     @property
     def id(self) -> str:
@@ -58,14 +60,14 @@ class _Case:
     @property
     def is_late(self) -> bool:
         """Whether the rest is being asked online."""
-        return datetime.now(UTC) >= self.offload.deadline
+        return self.now >= self.offload.deadline
 
     @property
     def is_running_late(self) -> bool:
         """Whether the vendor is to stop."""
         deadline = self.offload.deadline
         ahead = min(CANCEL_AHEAD, (deadline - self.offload.created_at) / 4)
-        return datetime.now(UTC) >= deadline - ahead
+        return self.now >= deadline - ahead
 
 
 class Offloader:
@@ -96,10 +98,12 @@ class Offloader:
                 offload = offloads.get(session, offload_id)
                 job = jobs.get(session, offload.job_id)
                 name = jobs.snapshot(job).endpoints[offload.endpoint].name
+                now = offloads.clock(session)
             endpoint = self._catalogs().endpoints.get(name)
             if endpoint is None:
                 raise UnknownEndpoint(name)
-            case = _Case(offload=offload, job=job, vendor=batches_of(endpoint, transport))
+            vendor = batches_of(endpoint, transport)
+            case = _Case(offload=offload, job=job, vendor=vendor, now=now)
             if offload.state in offloads.OPEN:
                 await self._go_on(case)
 
@@ -138,7 +142,7 @@ class Offloader:
         with self._sessions() as session:
             others = offloads.others(session, offload)
         mark = Consignment.mark_of(offload.id)
-        found = await case.vendor.find(mark, offload.handed_over_at, count)
+        found = await case.vendor.find(mark, case.now - offload.handed_over_at, count)
         return next((vendor_id for vendor_id in found if vendor_id not in others), None)
 
     async def _look(self, case: _Case, vendor_id: str) -> None:
@@ -202,7 +206,7 @@ class Offloader:
         with self._sessions.begin() as session:
             offload = offloads.get(session, offload_id)
             is_hopeless = isinstance(error, PermanentError) and offload.vendor_id is None
-            is_over = datetime.now(UTC) >= offload.deadline
+            is_over = offloads.clock(session) >= offload.deadline
             if is_hopeless or is_over or offload.n_steps >= MAX_FAULTS:
                 self._abandon(session, offload, repr(error))
             else:

@@ -155,7 +155,7 @@ def add_schedule(new: NewSchedule, context: ContextDep, once: OnceDep) -> JSONRe
             missed_policy=new.missed_policy,
             paused=new.paused,
             spec=_spec(new.job),
-            now=_now(),
+            now=schedules.clock(session),
         )
         body = _out(session, schedule).model_dump(mode="json")
         answer = Answer(status=HTTPStatus.CREATED, body=body)
@@ -196,7 +196,9 @@ def change_schedule(
         if change.job is not None:
             _rehearse(session, context, change.job)
             changes["spec"] = _spec(change.job)
-        return _out(session, schedules.change(session, schedule_id, changes, now=_now()))
+        return _out(
+            session, schedules.change(session, schedule_id, changes, now=schedules.clock(session))
+        )
 
 
 @router.delete(
@@ -266,7 +268,7 @@ def _summary(session: Session, schedule: Schedule) -> ScheduleSummary:
 
 def _facts(session: Session, schedule: Schedule) -> dict[str, Any]:
     """Give what is shown of a schedule besides its job."""
-    fires = cron.next_fires(schedule.cron, schedule.time_zone, _now(), _SHOWN)
+    fires = cron.next_fires(schedule.cron, schedule.time_zone, schedules.clock(session), _SHOWN)
     last = schedules.slots(session, schedule.id, limit=_SHOWN)
     return {
         "id": schedule.id,
@@ -295,7 +297,3 @@ def _slot(slot: Slot) -> SlotOut:
 
 def _written(at: datetime) -> str:
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

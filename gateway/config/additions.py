@@ -182,6 +182,9 @@ class BatchApi(Closed):
     enabled: bool = False
     price_factor: Decimal = Field(default=Decimal("0.5"), ge=0, le=1)
     """What a batch call costs beside an online one."""
+    max_requests: int | None = Field(default=None, ge=1)
+    """Of one batch, where the vendor takes less than it is known to take."""
+    max_bytes: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="before")
     @classmethod

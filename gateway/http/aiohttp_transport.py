@@ -61,7 +61,7 @@ class AiohttpTransport(Transport):
             yield ReplyStream(
                 status=response.status,
                 headers=response.headers,
-                chunks=_pieces(response, timeouts),
+                chunks=_pieces(response, timeouts, request.cap or BODY_CAP),
             )
         finally:
             # Closes the connection if the body was not read to its end; pooled otherwise.
@@ -117,13 +117,15 @@ async def _whole_body(response: aiohttp.ClientResponse) -> bytes:
     return await whole(response.content.iter_any())
 
 
-async def _pieces(response: aiohttp.ClientResponse, timeouts: Timeouts) -> AsyncIterator[bytes]:
+async def _pieces(
+    response: aiohttp.ClientResponse, timeouts: Timeouts, cap: int
+) -> AsyncIterator[bytes]:
     total = 0
     with _failures(timeouts):
         async for piece in response.content.iter_any():
             total += len(piece)
-            if total > BODY_CAP:
-                raise MalformedAnswer(f"the answer is longer than {BODY_CAP} bytes")
+            if total > cap:
+                raise MalformedAnswer(f"the answer is longer than {cap} bytes")
             if total == len(piece) and timeouts.first_byte is not None:
                 _wait_between_pieces(response, timeouts.idle)
             yield piece

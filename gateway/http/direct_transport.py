@@ -155,7 +155,7 @@ class _Streaming(AbstractAsyncContextManager[ReplyStream]):
         self._request = request
         self._address = address
         self._head = head
-        self._incoming = Incoming(streamed=True)
+        self._incoming = Incoming(streamed=True, cap=request.cap)
         self._connection: Connection | None = None
 
     @override

@@ -1,7 +1,7 @@
 """What a provider's HTTP status and error body mean: one mapping for all of them."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from gateway.errors import (
     TimedOut,
     Unavailable,
 )
-from gateway.http.told import told_in
+from gateway.http.told import sent_at, told_in
 
 _QUOTA_CODES = frozenset(
     {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "quota_exceeded"}
@@ -94,8 +94,8 @@ def retry_after(headers: Mapping[str, str]) -> timedelta | None:
             return None
         if value[0].isdigit():
             return timedelta(seconds=float(value))
-        until = parsedate_to_datetime(value)
-        return max(until.astimezone(UTC) - datetime.now(UTC), timedelta())
+        until = parsedate_to_datetime(value).timestamp()
+        return timedelta(seconds=max(until - sent_at(headers), 0.0))
     except (ValueError, OverflowError):
         return None
 

@@ -70,13 +70,15 @@ class Incoming:
     """What is there of one reply. Mutable and without validation: there is one per call."""
 
     __slots__ = (
-        "_inflate", "complete", "failure", "headers", "pieces", "size", "status", "streamed",
-        "total",
+        "_inflate", "cap", "complete", "failure", "headers", "pieces", "size", "status",
+        "streamed", "total",
     )  # fmt: skip
 
-    def __init__(self, *, streamed: bool) -> None:
+    def __init__(self, *, streamed: bool, cap: int | None = None) -> None:
         self.streamed = streamed
         """Whether each step is told, or the end alone."""
+        self.cap = wire.BODY_CAP if cap is None else cap
+        """Bytes of the body at most."""
         self.total: Limit | None = None
         """Of the whole call; it alone holds for a whole reply once the head is there."""
         self.status = 0
@@ -111,8 +113,8 @@ class Incoming:
         if self._inflate is not None:
             piece = self._inflated(self._inflate, piece)
         self.size += len(piece)
-        if self.size > wire.BODY_CAP:
-            raise MalformedAnswer(f"the answer is longer than {wire.BODY_CAP} bytes")
+        if self.size > self.cap:
+            raise MalformedAnswer(f"the answer is longer than {self.cap} bytes")
         self.pieces.append(piece)
 
     def end(self) -> None:
@@ -134,7 +136,7 @@ class Incoming:
         return b"".join(pieces)
 
     def _inflated(self, inflate: "zlib._Decompress", piece: bytes) -> bytes:
-        room = wire.BODY_CAP + 1 - self.size
+        room = self.cap + 1 - self.size
         try:
             text = inflate.decompress(piece, max(room, 1))
         except zlib.error as error:

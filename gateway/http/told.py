@@ -2,9 +2,11 @@
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache, partial
 from typing import Literal, NamedTuple
 
 _NAME = re.compile(r"(?:x-|anthropic-)?ratelimit-([a-z\-]+)\Z")
@@ -92,34 +94,48 @@ def told_in(headers: Mapping[str, str], vendor: str = "") -> Told | None:
     return Reader(vendor).read(200, headers)
 
 
-def seconds_of(text: str, now: float | None = None) -> float | None:
+def sent_at(headers: Mapping[str, str]) -> float:
+    """When a reply was sent, by its server's clock: what it says of moments is said by that one."""
+    said = headers.get("date")
+    at = _read_date(said) if said else None
+    return time.time() if at is None else at
+
+
+@lru_cache(maxsize=16)
+def _read_date(text: str) -> float | None:
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def seconds_of(text: str, clock: Callable[[], float] = time.time) -> float | None:
     """A length of time in any of the vendors' spellings; None when it is none.
 
     `6m0s`, `59.7s`, `20ms`, seconds as a number, a point in time as seconds or milliseconds since
     1970 or as RFC 3339 has it.
     """
     text = text.strip()
-    now = time.time() if now is None else now
     parts = _PART.findall(text)
     if parts and "".join(number + unit for number, unit in parts) == text:
         return sum(float(number) * _UNITS[unit] for number, unit in parts)
     try:
         number = float(text)
     except ValueError:
-        return _until(text, now)
+        return _until(text, clock)
     if not 0 <= number < float("inf"):
         return None
     if number >= _MILLISECONDS:
-        return max(number / 1000 - now, 0.0)
-    return max(number - now, 0.0) if number >= _EPOCH else number
+        return max(number / 1000 - clock(), 0.0)
+    return max(number - clock(), 0.0) if number >= _EPOCH else number
 
 
-def _until(text: str, now: float) -> float | None:
+def _until(text: str, clock: Callable[[], float]) -> float | None:
     try:
         point = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return max(point.timestamp() - now, 0.0) if point.tzinfo is not None else None
+    return max(point.timestamp() - clock(), 0.0) if point.tzinfo is not None else None
 
 
 def _found(names: Iterable[str], vendor: str) -> Iterable[_Header]:
@@ -146,7 +162,7 @@ def _told(headers: Mapping[str, str], known: Iterable[_Header]) -> Told | None:
     found: dict[tuple[What, str], tuple[int, str, float]] = {}
     for header in known:
         text = headers.get(header.name)
-        value = None if text is None else _value(header.kind, text)
+        value = None if text is None else _value(header.kind, text, headers)
         there = found.get((header.what, header.kind))
         if value is not None and (there is None or header.rank < there[0]):
             found[header.what, header.kind] = header.rank, header.window, value
@@ -165,9 +181,9 @@ def _meter(found: Mapping[tuple[What, str], tuple[int, str, float]], what: What)
     return Meter(per_minute, remaining[2] if remaining else None, reset[2] if reset else None)
 
 
-def _value(kind: str, text: str) -> float | None:
+def _value(kind: str, text: str, headers: Mapping[str, str]) -> float | None:
     if kind == "reset":
-        return seconds_of(text)
+        return seconds_of(text, partial(sent_at, headers))
     try:
         value = float(text)
     except ValueError:

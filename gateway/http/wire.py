@@ -23,6 +23,8 @@ class WireRequest:
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """Not shown, as the rest that keys travel in."""
     timeouts: Timeouts = field(default_factory=Timeouts)
+    cap: int | None = None
+    """Bytes of the reply at most; None: `BODY_CAP`. More than that is only for streams."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

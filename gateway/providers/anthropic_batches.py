@@ -1,7 +1,7 @@
 """Anthropic's Message Batches, from the side of their client."""
 
 from collections.abc import AsyncGenerator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from typing_extensions import override
@@ -9,13 +9,23 @@ from typing_extensions import override
 from gateway.config import Endpoint
 from gateway.errors import GatewayError
 from gateway.http import Transport, WireRequest, call, streaming
+from gateway.http.told import sent_at
 from gateway.providers.anthropic import OwnDoor, batch_params, failure_inside
 from gateway.providers.anthropic_answers import read_message
-from gateway.providers.batching import BatchAnswer, BatchLook, VendorBatches, lines_of
+from gateway.providers.batching import (
+    MOST_RESULTS,
+    BatchAnswer,
+    BatchLook,
+    VendorBatches,
+    lines_of,
+    unhurried,
+)
 from gateway.types import JSONObject
 
-_SKEW = timedelta(seconds=30)
-"""Between the vendor's clock and ours."""
+MOST_REQUESTS, MOST_BYTES = 100_000, 256_000_000
+"""Of one batch."""
+_SLACK = timedelta(seconds=30)
+"""Between the moments that we and the vendor note for the same thing."""
 
 
 class _Batch(msgspec.Struct):
@@ -55,12 +65,12 @@ class AnthropicBatches(VendorBatches):
     its size, and for sure by the ids in its results.
     """
 
-    max_requests = 100_000
-    max_bytes = 256_000_000
-
     def __init__(self, endpoint: Endpoint, transport: Transport, *, base_url: str) -> None:
         self._endpoint = endpoint
         self._transport = transport
+        said = endpoint.batch_api
+        self.max_requests = min(MOST_REQUESTS, said.max_requests or MOST_REQUESTS)
+        self.max_bytes = min(MOST_BYTES, said.max_bytes or MOST_BYTES)
         self._url = base_url + "/messages/batches"
         self._headers = OwnDoor(endpoint, base_url=base_url).headers
 
@@ -70,14 +80,18 @@ class AnthropicBatches(VendorBatches):
         return msgspec.json.encode({"custom_id": custom_id, "params": params})
 
     @override
-    async def find(self, mark: str, since: datetime, count: int) -> list[str]:
-        found = msgspec.json.decode(await self._call("GET", "?limit=100"), type=_Batches).data
+    async def find(self, mark: str, age: timedelta, count: int) -> list[str]:
+        reply = await call(self._transport, self._request("GET", "?limit=100"))
+        found = msgspec.json.decode(reply.body, type=_Batches).data
+        # By the vendor's own clock: ours may be wrong, and nothing is to be bought twice for that.
+        since = datetime.fromtimestamp(sent_at(reply.headers), UTC) - age
         likely = [
             batch
             for batch in found
-            if batch.created_at >= since - _SKEW and sum(batch.request_counts.values()) == count
+            if batch.created_at >= since - _SLACK and sum(batch.request_counts.values()) == count
         ]
-        return [batch.id for batch in sorted(likely, key=lambda batch: batch.created_at)]
+        nearest = sorted(likely, key=lambda batch: abs(batch.created_at - since))
+        return [batch.id for batch in nearest]
 
     @override
     async def submit(self, mark: str, lines: Sequence[bytes]) -> str:
@@ -112,7 +126,8 @@ class AnthropicBatches(VendorBatches):
             url=self._url + path,
             body=body,
             headers=self._headers,
-            timeouts=self._endpoint.timeouts,
+            timeouts=unhurried(self._endpoint.timeouts),
+            cap=MOST_RESULTS,
         )
 
 

@@ -2,11 +2,18 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 from typing import Protocol
 
-from gateway.errors import GatewayError
+from gateway.config import Timeouts
+from gateway.errors import GatewayError, MalformedAnswer
+from gateway.http import BODY_CAP
 from gateway.types import Answer, JSONObject
+
+MOST_RESULTS = 2**33
+"""Bytes of the results of one batch, which are read line by line."""
+_LONGEST = 3_600.0
+"""Seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +39,7 @@ class VendorBatches(Protocol):
     """One vendor's batch interface, for one endpoint."""
 
     max_requests: int
+    """Of one batch: what the vendor takes, or less where the endpoint says so."""
     max_bytes: int
 
     def line(self, custom_id: str, body: JSONObject) -> bytes:
@@ -42,8 +50,14 @@ class VendorBatches(Protocol):
         """
         ...
 
-    async def find(self, mark: str, since: datetime, count: int) -> list[str]:
-        """List batches at the vendor that may be the one of this mark, the likeliest first."""
+    async def find(self, mark: str, age: timedelta, count: int) -> list[str]:
+        """List batches at the vendor that may be the one of this mark, the likeliest first.
+
+        Args:
+            mark: What was handed over with it.
+            age: How long ago that was, at most.
+            count: Of its requests.
+        """
         ...
 
     async def submit(self, mark: str, lines: Sequence[bytes]) -> str:
@@ -63,12 +77,23 @@ class VendorBatches(Protocol):
         ...
 
 
+def unhurried(timeouts: Timeouts) -> Timeouts:
+    """Give the time that files of hundreds of megabytes take; silence is still not waited for."""
+    return timeouts.model_copy(update={"total": max(timeouts.total, _LONGEST), "first_byte": None})
+
+
 async def lines_of(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Cut a stream at its line feeds; empty lines do not count."""
+    """Cut a stream at its line feeds; empty lines do not count.
+
+    Raises:
+        MalformedAnswer: One of them is longer than any answer may be.
+    """
     waiting = bytearray()
     async for chunk in chunks:
         waiting += chunk
         if b"\n" not in chunk:
+            if len(waiting) > BODY_CAP:
+                raise MalformedAnswer(f"a line is longer than {BODY_CAP} bytes")
             continue
         *whole, rest = bytes(waiting).split(b"\n")
         waiting = bytearray(rest)

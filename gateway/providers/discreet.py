@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import timedelta
 
 from typing_extensions import override
 
@@ -118,9 +118,9 @@ class DiscreetBatches(VendorBatches):
             return self._batches.line(custom_id, body)
 
     @override
-    async def find(self, mark: str, since: datetime, count: int) -> list[str]:
+    async def find(self, mark: str, age: timedelta, count: int) -> list[str]:
         with self._veil.worn():
-            return await self._batches.find(mark, since, count)
+            return await self._batches.find(mark, age, count)
 
     @override
     async def submit(self, mark: str, lines: Sequence[bytes]) -> str:

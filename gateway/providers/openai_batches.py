@@ -1,7 +1,7 @@
 """OpenAI's Batch API as its client: a file goes up, a batch runs, files come down."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from datetime import datetime
+from datetime import timedelta
 
 import msgspec
 from typing_extensions import override
@@ -11,12 +11,21 @@ from gateway.errors import GatewayError
 from gateway.http import Transport, WireRequest, call, failure_of, streaming
 from gateway.providers import dialect
 from gateway.providers.access import access_of
-from gateway.providers.batching import BatchAnswer, BatchLook, VendorBatches, lines_of
+from gateway.providers.batching import (
+    MOST_RESULTS,
+    BatchAnswer,
+    BatchLook,
+    VendorBatches,
+    lines_of,
+    unhurried,
+)
 from gateway.providers.fitting import fitting
 from gateway.types import JSON, JSONObject
 
 MARK = "hikaku"
 """Key of the metadata that holds our mark."""
+MOST_REQUESTS, MOST_BYTES = 50_000, 200_000_000
+"""Of one file."""
 _PATH = "/v1/chat/completions"
 _OK = 200
 
@@ -62,13 +71,13 @@ _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 class OpenAIBatches(VendorBatches):
     """Batches of one endpoint of a server that speaks OpenAI's protocol."""
 
-    max_requests = 50_000
-    max_bytes = 200_000_000
-
     def __init__(self, endpoint: Endpoint, transport: Transport, *, base_url: str) -> None:
         self._endpoint = endpoint
         self._transport = transport
         self._access = access_of(endpoint, transport, base_url)
+        said = endpoint.batch_api
+        self.max_requests = min(MOST_REQUESTS, said.max_requests or MOST_REQUESTS)
+        self.max_bytes = min(MOST_BYTES, said.max_bytes or MOST_BYTES)
         self._fit = fitting(endpoint, habits_of(endpoint))
 
     @override
@@ -81,7 +90,7 @@ class OpenAIBatches(VendorBatches):
         return msgspec.json.encode(request)
 
     @override
-    async def find(self, mark: str, since: datetime, count: int) -> list[str]:
+    async def find(self, mark: str, age: timedelta, count: int) -> list[str]:
         reply = await self._json("GET", "/batches?limit=100")
         found = msgspec.json.decode(reply, type=_Batches).data
         return [batch.id for batch in found if (batch.metadata or {}).get(MARK) == mark]
@@ -149,7 +158,8 @@ class OpenAIBatches(VendorBatches):
             url=access.base_url + path,
             body=body,
             headers={**await access.authorized(), **(headers or {})},
-            timeouts=self._endpoint.timeouts,
+            timeouts=unhurried(self._endpoint.timeouts),
+            cap=MOST_RESULTS,
         )
 
 

@@ -6,7 +6,7 @@ result, and closes it.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import case, func, select, tuple_, update
 from sqlalchemy.orm import Session
@@ -38,7 +38,7 @@ def plan(
         return frozenset()
     if _is_bounded(session, job_id, snapshot):
         return frozenset()
-    now = session.scalar(select(func.now())) or datetime.now(UTC)
+    now = clock(session)
     left = DEFAULT_LIFETIME if deadline is None else deadline - now
     if left <= (WORTH_IT if snapshot.execution is Execution.AUTO else timedelta(0)):
         return frozenset()
@@ -102,6 +102,12 @@ def add(
     session.flush()
 
 
+def clock(session: Session) -> datetime:
+    """Read the clock that deadlines run by: the database's, which is one for all machines."""
+    now: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    return now
+
+
 def get(session: Session, offload_id: str) -> Offload:
     """Read one."""
     return session.get_one(Offload, offload_id)
@@ -131,7 +137,7 @@ def hand_over(session: Session, offload_id: str, kept: Sequence[int], n_requests
     rest = [shard_id for shard_id in offload.shards if shard_id not in set(kept)]
     if rest:
         add(session, offload.job_id, offload.endpoint, rest, offload.deadline)
-    now = session.scalar(select(func.clock_timestamp())) or datetime.now(UTC)
+    now = clock(session)
     offload.shards, offload.n_requests = list(kept), n_requests
     offload.state, offload.handed_over_at = "handing_over", now
     session.flush()

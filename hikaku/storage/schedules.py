@@ -66,6 +66,12 @@ def add(
     return schedule
 
 
+def clock(session: Session) -> datetime:
+    """Read the clock that slots are fired by: the database's, which is one for all machines."""
+    now: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    return now
+
+
 def get(session: Session, schedule_id: str, *, lock: bool = False) -> Schedule:
     """Read a schedule.
 
@@ -144,7 +150,7 @@ def fire_next(session: Session, submit: Callable[[Firing], str]) -> bool:
     )
     if schedule is None:
         return False
-    now = session.execute(select(func.clock_timestamp())).scalar_one()
+    now = clock(session)
     due = cron.fires_between(schedule.cron, schedule.time_zone, schedule.next_fire_at, now)
     missed, latest = due[:-1], due[-1]
     if now - latest > MISSED_AFTER and schedule.missed_policy == "skip":

@@ -1,5 +1,6 @@
 """Jobs whose calls are handed over to a vendor's batch API, against a vendor that has both."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,8 +13,9 @@ from hikaku.failpoints import Point
 from hikaku.jobs import JobState, Outcome
 from hikaku.storage import control
 from hikaku.storage.connection import open_engine, open_sessions
-from hikaku.storage.tables import Offload
+from hikaku.storage.tables import CellResult, Offload
 from tests.integration.test_batches import database
+from tests.support.clocks import clocks
 from tests.support.database import sqlalchemy_url
 from tests.support.jobs import spec, store
 from tests.support.services import short_directory
@@ -32,15 +34,22 @@ VENDORS: dict[str, Any] = {
 }
 
 
+LIMITS = {
+    "small-gpt": {"max_requests": 40},
+    "small-claude": {"max_bytes": 5_000},
+}
+"""Endpoints whose vendors take two shards at a time."""
+
+
 def endpoint(name, url):
-    model = VENDORS[name]
+    model = VENDORS[name.removeprefix("small-")]
     config = {key: value.replace("%s", url) for key, value in model["config"].items()}
     return {
         "name": name,
         "endpoint_type": "llm/v1/chat",
         "model": {"provider": model["provider"], "name": "m", "config": config},
         "price": {"input_usd_per_million_tokens": 100, "output_usd_per_million_tokens": 300},
-        "batch_api": True,
+        "batch_api": {"enabled": True, **LIMITS.get(name, {})},
     }
 
 
@@ -52,7 +61,7 @@ def shop():
 
 @pytest.fixture(scope="module")
 def town(shop, database, valkey):
-    endpoints = [endpoint(name, shop.url) for name in VENDORS]
+    endpoints = [endpoint(name, shop.url) for name in (*VENDORS, *LIMITS)]
     engine = open_engine(sqlalchemy_url(database))
     sessions, broker = open_sessions(engine), valkey.broker_url
     with (
@@ -90,8 +99,8 @@ def kill_schedulers(running):
             process.wait(10)
 
 
-def job(name, *, seconds=600, **changes):
-    rows = [{"object": f"{name}-りんご{n}", "expected": "りんご"} for n in range(ROWS)]
+def job(name, *, seconds=600, n_rows=ROWS, **changes):
+    rows = [{"object": f"{name}-りんご{n}", "expected": "りんご"} for n in range(n_rows)]
     deadline = datetime.now(UTC) + timedelta(seconds=seconds)
     given = {"prompt": {"template": "{{object}}"}, "rows": rows, "endpoints": [name]}
     return spec(**given, execution="batch", deadline=deadline, **changes)
@@ -139,7 +148,7 @@ def test_a_vendor_that_is_stuck_is_left_before_the_deadline_and_that_is_counted(
 
 @pytest.mark.parametrize("name", VENDORS)
 def test_a_batch_that_was_taken_and_not_noted_is_found_again(running, vendor, name, monkeypatch):
-    vendor.takes = 3
+    vendor.takes, vendor.ahead = 3, timedelta(hours=-1)  # whatever its clock says
     kill_schedulers(running)
     job_id = running.submit(job(name))
     monkeypatch.setenv("HIKAKU_FAILPOINTS", f"{Point.AFTER_HAND_OVER}:kill")
@@ -158,6 +167,64 @@ def test_a_batch_that_was_taken_and_not_noted_is_found_again(running, vendor, na
     assert not vendor.online
     assert totals(running, job_id).repeated_calls == 0
     assert totals(running, job_id).calls == ROWS
+
+
+def completions(running, job_id):
+    """The text of each cell, by its row."""
+    with running.sessions() as session:
+        found = select(CellResult.row, CellResult.completion).where(CellResult.job_id == job_id)
+        return dict(session.execute(found).all())
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_more_than_a_vendor_takes_at_once_is_several_batches_and_one_of_them_fails(
+    running, vendor, name
+):
+    rows, at_once = 160, 32
+    vendor.failing = 1
+    vendor.refused = r"りんご15[89]$"
+    job_id = running.submit(job(name, n_rows=rows))
+    assert running.wait_final(job_id) is JobState.COMPLETED_WITH_ERRORS
+    assert_every_cell_once(running, job_id, rows)
+    batches = list(vendor.batches.values())
+    assert [len(batch.requests) for batch in batches] == [at_once] * 5
+    assert set(vendor.sold().values()) == {1}
+    assert sum(vendor.sold().values()) == rows
+    assert vendor.online == Counter(prompt for _, prompt in batches[1].requests)
+    texts = completions(running, job_id)
+    assert {n for n, text in texts.items() if text is None} == {158, 159}
+    assert all(text in (None, f"{name}-りんご{n}") for n, text in texts.items())
+    assert totals(running, job_id).repeated_calls == 0
+
+
+def test_results_longer_than_any_single_answer_are_read(running, vendor):
+    vendor.padding = 300_000  # 40 times 0.9 MB
+    for name in VENDORS:
+        job_id = running.submit(job(name))
+        assert running.wait_final(job_id) is JobState.COMPLETED
+        assert {len(text) for text in completions(running, job_id).values()} <= {
+            300_000 + len(f"{name}-りんご{n}") for n in (0, 10)
+        }
+    assert not vendor.online
+    assert set(vendor.sold().values()) == {1}
+
+
+@pytest.mark.parametrize("ahead", [3_600, -3_600])
+def test_a_scheduler_whose_clock_is_wrong_keeps_to_the_deadline(running, vendor, tmp_path, ahead):
+    wrong = clocks(tmp_path)
+    if wrong is None:
+        pytest.skip("without a C compiler no clock can be set")
+    kill_schedulers(running)
+    vendor.takes = 3
+    with pytest.MonkeyPatch.context() as environment:
+        for variable, value in wrong.environ.items():
+            environment.setenv(variable, value)
+        scheduler = running.start(f"wrong-{ahead}", "scheduler")
+    wrong.jump(scheduler.pid, ahead)
+    job_id = running.submit(job("gpt"))
+    assert running.wait_final(job_id) is JobState.COMPLETED
+    assert [batch.cancelled for batch in vendor.batches.values()] == [False]
+    assert not vendor.online
 
 
 def test_a_cancelled_job_stops_its_batch(running, vendor):

@@ -33,6 +33,7 @@ from hikaku.submission import submit
 from migrations.__main__ import upgrade
 from stack.postgres import EmbeddedPostgres
 from stack.valkey import EmbeddedValkey
+from tests.support.clocks import Clocks, clocks
 from tests.support.database import sqlalchemy_url
 from tests.support.history import (
     Call,
@@ -105,6 +106,8 @@ class Arena:
     settings: dict[str, str] = field(default_factory=dict)
     """Environment of members started from now on."""
     queue: Queue | None = None
+    clocks: Clocks | None = None
+    """The wall clocks of the members; None where they cannot be set."""
 
     def configure(self, *names: str) -> None:
         """Write the gateway's file: each endpoint is a model of the one provider."""
@@ -232,6 +235,11 @@ class Arena:
             for member in self.members
             if member.name not in self.expected_dead and member.process.poll() is None
         ]
+
+    def set_clock(self, member: Member, ahead: int) -> None:
+        """Let a member's wall clock be so many seconds ahead of the true time."""
+        assert self.clocks is not None
+        self.clocks.jump(member.process.pid, ahead)
 
     def kill(self, member: Member) -> Fault:
         """SIGKILL."""
@@ -439,7 +447,8 @@ def arena(host: str = "127.0.0.1", **settings: str) -> Iterator[Arena]:
     """Services and a provider; members are started by whoever needs them."""
     with ExitStack() as stack:
         directory = stack.enter_context(short_directory())
-        nursery = Nursery()
+        set_clocks = clocks(directory)
+        nursery = Nursery(set_clocks.environ if set_clocks else None)
         stack.callback(nursery.close)
         postgres, valkey = EmbeddedPostgres(directory / "pg"), EmbeddedValkey(directory / "valkey")
         postgres.start()
@@ -461,6 +470,7 @@ def arena(host: str = "127.0.0.1", **settings: str) -> Iterator[Arena]:
             log=ProviderLog(log),
             provider=f"{host}:{port}",
             settings=dict(settings),
+            clocks=set_clocks,
         )
         made.configure("a", "b", LIMITED)
         stack.callback(made.stop)

@@ -38,10 +38,11 @@ class Process(Protocol):
 class Nursery:
     """The process that forks; close it when all that it started have ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.nursery"],
             cwd=ROOT,
+            env=os.environ | dict(environ or {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import uuid4
@@ -28,6 +28,8 @@ class Sold:
     """Custom id and prompt."""
     metadata: dict[str, str]
     began: float
+    created_at: datetime
+    """By the vendor's clock."""
     cancelled: bool = False
 
 
@@ -44,20 +46,28 @@ class BatchVendor:
     broken: str = r"$^"
     batches: dict[str, Sold] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
+    failing: int | None = None
+    """Which batch, from 0, fails as a whole: one of OpenAI's is refused, the other expires."""
+    padding: int = 0
+    """Characters behind each answer of a batch."""
+    ahead: timedelta = timedelta(0)
+    """By how much its clock is wrong."""
     online: Counter[str] = field(default_factory=Counter)
     """Prompts that were asked one by one."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def open_anew(self) -> None:
         """Forget all customers and be in a good mood."""
-        self.takes, self.stuck = 0.5, False
+        self.takes, self.stuck, self.ahead = 0.5, False, timedelta(0)
+        self.failing, self.padding = None, 0
         self.expired = self.refused = self.broken = r"$^"
         self.batches.clear()
         self.online.clear()
 
     def begin(self, requests: list[tuple[str, str]], metadata: dict[str, str]) -> Sold:
         with self.lock:
-            batch = Sold(f"batch_{uuid4().hex}", requests, metadata, time.monotonic())
+            now = datetime.now(UTC) + self.ahead
+            batch = Sold(f"batch_{uuid4().hex}", requests, metadata, time.monotonic(), now)
             self.batches[batch.id] = batch
         return batch
 
@@ -65,6 +75,9 @@ class BatchVendor:
         if self.stuck:
             return False
         return batch.cancelled or time.monotonic() - batch.began >= self.takes
+
+    def fails(self, batch: Sold) -> bool:
+        return self.failing is not None and list(self.batches).index(batch.id) == self.failing
 
     def sold(self) -> Counter[str]:
         """Prompts that batches were asked."""
@@ -118,7 +131,7 @@ def _openai_lines(vendor: BatchVendor, batch: Sold) -> tuple[list[Any], list[Any
         line: dict[str, Any] = {"id": "batch_req_1", "custom_id": custom_id, "error": None}
         match vendor.fate(prompt):
             case "ok":
-                body = _openai(prompt)
+                body = _openai(prompt + "。" * vendor.padding)
                 answers.append(line | {"response": {"status_code": 200, "body": body}})
             case "expired":
                 error = {"code": "batch_expired", "message": "too late"}
@@ -130,10 +143,13 @@ def _openai_lines(vendor: BatchVendor, batch: Sold) -> tuple[list[Any], list[Any
     return answers, errors
 
 
-def _anthropic_line(vendor: BatchVendor, custom_id: str, prompt: str) -> dict[str, Any]:
-    match vendor.fate(prompt):
+def _anthropic_line(
+    vendor: BatchVendor, custom_id: str, prompt: str, fate: str | None
+) -> dict[str, Any]:
+    match fate or vendor.fate(prompt):
         case "ok":
-            result: dict[str, Any] = {"type": "succeeded", "message": _anthropic(prompt)}
+            message = _anthropic(prompt + "。" * vendor.padding)
+            result: dict[str, Any] = {"type": "succeeded", "message": message}
         case "expired":
             result = {"type": "expired"}
         case fate:
@@ -148,6 +164,8 @@ def _handler(vendor: BatchVendor) -> type[BaseHTTPRequestHandler]:  # noqa: C901
         ended = vendor.has_ended(batch)
         status = ("cancelled" if batch.cancelled else "completed") if ended else "in_progress"
         shown = {"id": batch.id, "object": "batch", "status": status, "metadata": batch.metadata}
+        if vendor.fails(batch):
+            return shown | {"status": "failed", "errors": {"data": [{"message": "no such luck"}]}}
         if ended:
             shown |= {"output_file_id": f"o-{batch.id}", "error_file_id": f"e-{batch.id}"}
         return shown
@@ -159,7 +177,7 @@ def _handler(vendor: BatchVendor) -> type[BaseHTTPRequestHandler]:  # noqa: C901
             "id": batch.id,
             "type": "message_batch",
             "processing_status": "ended" if ended else "in_progress",
-            "created_at": datetime.now(UTC).isoformat(),
+            "created_at": batch.created_at.isoformat(),
             "request_counts": {count: len(batch.requests)},
         }
 
@@ -206,8 +224,9 @@ def _handler(vendor: BatchVendor) -> type[BaseHTTPRequestHandler]:  # noqa: C901
                 lines = _openai_lines(vendor, vendor.batches[batch_id])
                 return lines[kind == "e"]
             case ["messages", "batches", batch_id, "results"]:
-                asked = vendor.batches[batch_id].requests
-                return [_anthropic_line(vendor, *one) for one in reversed(asked)]
+                batch = vendor.batches[batch_id]
+                fate = "expired" if vendor.fails(batch) else None
+                return [_anthropic_line(vendor, *one, fate) for one in reversed(batch.requests)]
             case _:
                 raise AssertionError(path)
 
@@ -228,6 +247,10 @@ def _handler(vendor: BatchVendor) -> type[BaseHTTPRequestHandler]:  # noqa: C901
 
         def do_GET(self) -> None:
             self._send(get(self.path))
+
+        @override
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string(time.time() + vendor.ahead.total_seconds())
 
         @override
         def log_message(self, format: str, *args: object) -> None:

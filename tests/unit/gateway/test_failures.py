@@ -98,6 +98,12 @@ def test_retry_after_is_read(headers, seconds):
     assert retry_after(headers) == expected
 
 
+def test_a_date_to_retry_after_is_reckoned_by_the_servers_own_clock():
+    date, until = "Sun, 22 Nov 2026 12:00:00 GMT", "Sun, 22 Nov 2026 12:00:07 GMT"
+    assert retry_after({"date": date, "retry-after": until}) == timedelta(seconds=7)
+    assert retry_after({"date": "no date", "retry-after": "soon"}) is None
+
+
 def test_retry_after_may_be_a_date():
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=90))
     found = retry_after({"retry-after": date})

@@ -37,7 +37,7 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC).timestamp()
     ],
 )
 def test_lengths_of_time_are_read_in_every_vendors_spelling(text, seconds):
-    found = seconds_of(text, NOW)
+    found = seconds_of(text, lambda: NOW)
     assert found == (pytest.approx(seconds, abs=1e-6) if seconds is not None else None)
 
 
@@ -163,3 +163,15 @@ def test_a_pace_made_to_last_uses_up_all_and_hardly_more(window):
         learned.hear(Told(Meter(600, int(left), reset)))
     assert refused <= 0.01 * accepted
     assert accepted >= 0.85 * 6000
+
+
+def test_moments_are_reckoned_by_the_clock_of_whoever_names_them():
+    headers = {
+        "date": "Sun, 22 Nov 2026 12:00:00 GMT",
+        "anthropic-ratelimit-requests-limit": "50",
+        "anthropic-ratelimit-requests-remaining": "0",
+        "anthropic-ratelimit-requests-reset": "2026-11-22T12:00:30Z",
+    }
+    told = told_in(headers)
+    assert told is not None
+    assert told.patience == 30
