@@ -20,6 +20,7 @@ from gateway.errors import InvalidRequest, UnknownEndpoint, WrongEndpointType
 from gateway.health import HealthWatch
 from gateway.http import DirectTransport, Transport
 from gateway.lines import Line, Lines, lines_of
+from gateway.outages import Outages
 from gateway.pools import Pool, ReplicaStatus
 from gateway.quota import CallQuota, LocalQuota
 from gateway.routing import pick
@@ -80,9 +81,12 @@ class Gateway:
         """Counts the calls of MLflow's `limit:`; its surface asks it."""
         self._recorder = recorder
         self._random = random or Random()  # noqa: S311 - jitter and shares, not secrets
+        self.outages = Outages()
+        """Words failures on the way to a server, and logs where it is."""
         self._desk = Desk(
             Surroundings(
                 budgets=budgets or LocalBudgets(),
+                outages=self.outages,
                 random=self._random,
                 sleep=sleep,
                 patience=patience,

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from http import HTTPStatus
 from inspect import isawaitable
 from random import Random
 
@@ -32,6 +33,7 @@ from gateway.errors import (
 )
 from gateway.limits import estimated_tokens
 from gateway.lines import Line, Lines
+from gateway.outages import Outages
 from gateway.pools import Pool, Replica
 from gateway.providers import Provider
 from gateway.tickets import Ticket
@@ -47,6 +49,7 @@ class Surroundings:
     budgets: Budgets
     random: Random
     sleep: Callable[[float], Awaitable[None]]
+    outages: Outages
     patience: float | None = None
     """Seconds that a question may wait for a provider that asks for patience; None: any time."""
 
@@ -77,6 +80,7 @@ class Attempt:
 
     def failed(self, error: BaseException) -> None:
         """There is none; a call given up was made all the same."""
+        self._course.tell(error, self._replica.url)
         outcome = error.outcome if isinstance(error, GatewayError) else Outcome.PROVIDER_ERROR
         self._course.tried.append(self._replica)
         self._end(error, outcome, _NO_USAGE)
@@ -86,10 +90,18 @@ class Attempt:
         self._course.ticket.provider_seconds += self.latency
         self._pool.give_back(self._replica, error)
         counted = error is None or isinstance(error, GatewayError)
+        if isinstance(error, RateLimited) and self._was_too_fast(error):
+            counted = False
         spent = _total(usage) if error is None else None
         self._line.gate.leave(self._tokens, spent, outcome if counted else None)
         if (observer := self._course.observer) is not None:
             observer.ended(self._report(error, outcome, usage))
+
+    def _was_too_fast(self, error: RateLimited) -> bool:
+        """Whether a refusal is about the pace of an only server, and the gate sees to that."""
+        if self._pool.several or error.status != HTTPStatus.TOO_MANY_REQUESTS:
+            return False
+        return self._line.gate.refused(error.retry_after, self.latency)
 
     def _report(self, error: BaseException | None, outcome: Outcome, usage: Usage) -> AttemptReport:
         latency = timedelta(seconds=self.latency)
@@ -189,6 +201,10 @@ class Course:
                 line.gate.leave(self.tokens, None, None)
                 raise
         return Attempt(self, line, pool, replica)
+
+    def tell(self, error: BaseException, url: str | None) -> None:
+        """Say which endpoint could not be reached; where it is, to the log alone."""
+        self._world.outages.tell(error, self.line.endpoint.name, url)
 
     def arrived(self, usage: Usage) -> None:
         """An answer is there: settle what it cost, and say who gave it."""

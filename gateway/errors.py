@@ -6,6 +6,7 @@
       . NoTurn                this gateway's own limits leave no turn in time
     - TimedOut              no answer in time
     - Unavailable           unreachable, cut off, or 5xx
+      . Unreachable           no connection to the server, or one that broke
       . CircuitOpen           left alone after failures; nobody was asked
     - MalformedAnswer       answered with something that is not an answer
   + PermanentError        the same call fails again
@@ -93,6 +94,15 @@ class TimedOut(RetryableError):
 
 class Unavailable(RetryableError):
     """The provider could not be reached, cut the connection, or answered 5xx."""
+
+
+class Unreachable(Unavailable):
+    """No connection to the server, or one that broke before an answer."""
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+        """For the log alone: it may tell where the server is."""
 
 
 class CircuitOpen(Unavailable):

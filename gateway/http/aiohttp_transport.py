@@ -9,8 +9,9 @@ from typing_extensions import override
 from yarl import URL
 
 from gateway.config import Timeouts
-from gateway.errors import InvalidRequest, MalformedAnswer, TimedOut, Unavailable
+from gateway.errors import InvalidRequest, MalformedAnswer, TimedOut
 from gateway.http.proxies import ProxyOf
+from gateway.http.unreached import unreached, words_for
 from gateway.http.wire import BODY_CAP, Reply, ReplyStream, Transport, WireRequest, whole
 
 _PIECE = 64 * 1024
@@ -150,8 +151,8 @@ def _failures(timeouts: Timeouts) -> Iterator[None]:
     except TimeoutError as error:
         raise TimedOut(f"no complete answer within {timeouts.total:g} s") from error
     except aiohttp.ClientPayloadError as error:
-        raise MalformedAnswer(f"the answer broke off: {error}") from error
+        raise MalformedAnswer(f"the answer broke off: {words_for(error)}") from error
     except ValueError as error:  # aiohttp's own for URLs is such a one, yarl has no other.
-        raise InvalidRequest(f"not a URL: {error}") from error
+        raise InvalidRequest("what was made of the endpoint's address is no URL") from error
     except (aiohttp.ClientError, OSError) as error:
-        raise Unavailable(f"{type(error).__name__}: {error}") from error
+        raise unreached(error) from error

@@ -8,8 +8,9 @@ from typing import Protocol, cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from typing_extensions import override
 
-from gateway.errors import GatewayError, MalformedAnswer, Unavailable
+from gateway.errors import GatewayError, MalformedAnswer, Unavailable, Unreachable
 from gateway.http.incoming import Incoming, Limit
+from gateway.http.unreached import unreached, words_for
 
 _HEAD_CAP = 64 * 1024
 """Bytes without any of the body among them, after which a reply is refused."""
@@ -292,10 +293,11 @@ class Connection(asyncio.Protocol):
 
     def _lost(self, incoming: Incoming, exc: Exception | None) -> GatewayError:
         if incoming.status or self._bare:
-            return MalformedAnswer(f"the answer broke off: {exc or 'the connection was closed'}")
+            why = words_for(exc) if exc is not None else "the connection was closed"
+            return MalformedAnswer(f"the answer broke off: {why}")
         if exc is not None:
-            return Unavailable(f"{type(exc).__name__}: {exc}")
-        return Unavailable("the server closed the connection without an answer")
+            return unreached(exc)
+        return Unreachable("the server closed the connection without an answer")
 
     def _fail(self, failure: GatewayError) -> None:
         incoming = self._incoming

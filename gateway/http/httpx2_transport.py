@@ -8,8 +8,9 @@ import httpx2
 from typing_extensions import override
 
 from gateway.config import Timeouts
-from gateway.errors import InvalidRequest, MalformedAnswer, TimedOut, Unavailable
+from gateway.errors import InvalidRequest, MalformedAnswer, TimedOut
 from gateway.http.failures import check
+from gateway.http.unreached import unreached
 from gateway.http.wire import Reply, ReplyStream, Transport, WireRequest, whole
 
 
@@ -172,6 +173,6 @@ def _failures() -> Iterator[None]:
     except (httpx2.RemoteProtocolError, httpx2.DecodingError) as error:
         raise MalformedAnswer(f"the answer broke off: {error}") from error
     except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
-        raise InvalidRequest(f"not a URL: {error}") from error
+        raise InvalidRequest("what was made of the endpoint's address is no URL") from error
     except httpx2.HTTPError as error:
-        raise Unavailable(f"{type(error).__name__}: {error}") from error
+        raise unreached(error) from error

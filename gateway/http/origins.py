@@ -10,10 +10,11 @@ from typing import TypeAlias
 import aiohappyeyeballs
 from typing_extensions import override
 
-from gateway.errors import Unavailable
+from gateway.errors import Unreachable
 from gateway.http.addresses import Place
 from gateway.http.connection import Connection, Keeper
 from gateway.http.incoming import Limit
+from gateway.http.unreached import unreached
 
 KEEP_ALIVE = 15.0
 """Seconds an idle connection is kept."""
@@ -69,7 +70,7 @@ class Origin(Keeper):
 
         Raises:
             TimedOut: It is not there in time.
-            Unavailable: Nobody listens, or is not whom we asked for.
+            Unreachable: Nobody listens, or is not whom we asked for.
         """
         self._making += 1
         try:
@@ -78,11 +79,11 @@ class Origin(Keeper):
         except TimeoutError as error:
             raise limit.missed() from error
         except OSError as error:  # TLS failures are such too.
-            raise Unavailable(f"{type(error).__name__}: {error}") from error
+            raise unreached(error) from error
         finally:
             self._making -= 1
         if connection.is_closed:
-            raise Unavailable("the server closed the connection at once")
+            raise Unreachable("the server closed the connection at once")
         self._open.add(connection)
         return connection
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import html
+import logging
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,8 @@ from gateway.config import Endpoint
 from gateway.errors import EndpointUnavailable, MalformedAnswer
 from gateway.http import Transport, WireRequest, call
 from gateway.types import JSON
+
+log = logging.getLogger(__name__)
 
 _MARGIN = 60.0
 """Seconds before the end of a role's session at which it is taken anew."""
@@ -63,7 +66,10 @@ class Machine(Purse):
             if self._found is not None:
                 return self._found.get_frozen_credentials()
         except BotoCoreError as error:
-            raise EndpointUnavailable(f"no AWS credentials: {error}") from error
+            # It may name addresses and files of this machine.
+            log.warning("no AWS credentials: %s", error)
+            kind = type(error).__name__
+            raise EndpointUnavailable(f"no AWS credentials ({kind}): see the log") from error
         raise EndpointUnavailable("there are no AWS credentials, in the file or on the machine")
 
 

@@ -19,7 +19,7 @@ import msgspec
 from typing_extensions import override
 
 from gateway.config import Endpoint
-from gateway.errors import GatewayError, TimedOut, Unavailable
+from gateway.errors import GatewayError, TimedOut, Unreachable
 from gateway.http import Reply, ReplyStream, Transport, WireRequest
 from gateway.providers import dialect, parrot
 from gateway.types import JSONObject, Usage
@@ -101,7 +101,7 @@ class ChaosTransport(Transport):
             raise TimedOut(f"no complete answer within {request.timeouts.total:g} s")
         await asyncio.sleep(fate.latency)
         if fate.fault is Fault.RESET:
-            raise Unavailable("ConnectionResetError: declared by chaos")
+            raise Unreachable("the connection was reset, as chaos declared")
 
     def _answer(self, body: JSONObject, fate: Fate, *, streamed: bool) -> Reply:
         if fate.fault is Fault.RATE_LIMITED:

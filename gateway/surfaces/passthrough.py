@@ -129,6 +129,8 @@ class Passage:
 
     def ended(self, error: BaseException | None) -> None:
         """Note the call; what the vendor does not tell of it is not known."""
+        if error is not None:
+            self._gateway.outages.tell(error, self._endpoint.name, self._endpoint.base_url)
         if self._begun:
             self._ticket.provider_seconds = time.perf_counter() - self._begun
         reply, usage = self._reply, Usage()
