@@ -13,7 +13,7 @@ from api.submissions import Submissions
 from gateway.client import Gateway
 from gateway.watching import Watcher
 from hikaku.jobs import Hint
-from hikaku.storage.connection import Sessions
+from hikaku.storage.connection import Reader, Sessions
 
 
 class Hints(Protocol):
@@ -37,6 +37,7 @@ class Context:
     """The parts the application is put together from."""
 
     sessions: Sessions
+    reader: Reader
     queue: Hints
     gateway: Gateway
     guard: Guard

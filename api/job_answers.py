@@ -16,8 +16,9 @@ from hikaku.storage.idempotency import Answer
 
 def answered(session: Session, context: Context, job_id: str, status: HTTPStatus) -> Answer:
     """Show a job inside the transaction that changed it."""
-    now = datetime.now(UTC)
-    body = job_out(session, job_id, context.submissions, mlflow=context.mlflow, now=now)
+    session.flush()
+    asked, now = session.connection(), datetime.now(UTC)
+    body = job_out(asked, job_id, context.submissions, mlflow=context.mlflow, now=now)
     return Answer(status=status, body=body.model_dump(mode="json"))
 
 

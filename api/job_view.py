@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import Field
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from api.money_view import (
     BudgetOut,
@@ -162,25 +162,25 @@ class Moment(Out):
 
 
 def job_out(
-    session: Session, job_id: str, known: Submissions, *, mlflow: bool, now: datetime
+    asked: Connection, job_id: str, known: Submissions, *, mlflow: bool, now: datetime
 ) -> JobOut:
     """Show one job.
 
     Raises:
         NotFound: There is none with this id.
     """
-    for job in jobs_out(session, [job_id], known, mlflow=mlflow, now=now):
+    for job in jobs_out(asked, [job_id], known, mlflow=mlflow, now=now):
         return job
     raise NotFound(f"there is no job {job_id}")
 
 
 def jobs_out(
-    session: Session, job_ids: Sequence[str], known: Submissions, *, mlflow: bool, now: datetime
+    asked: Connection, job_ids: Sequence[str], known: Submissions, *, mlflow: bool, now: datetime
 ) -> list[JobOut]:
     """Show jobs, newest first; one that is not there is left out."""
     return [
         _job_out(job, submission, _tracking(job.tracked, mlflow=mlflow), now)
-        for job, submission in known.read(session, job_ids)
+        for job, submission in known.read(asked, job_ids)
     ]
 
 

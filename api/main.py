@@ -5,11 +5,13 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from sqlalchemy import Engine
 from typing_extensions import override
 
 from api import errors, openapi
@@ -47,7 +49,7 @@ from hikaku import logs
 from hikaku.failpoints import arm
 from hikaku.queue import Queue, celery_app
 from hikaku.settings import Settings
-from hikaku.storage.connection import open_engine, open_sessions
+from hikaku.storage.connection import Reader, open_engine, open_reader, open_sessions
 
 _ROUTERS = (
     health, jobs, control, money, cells, events, export, projects, comparisons, datasets, prompts,
@@ -95,6 +97,7 @@ def from_settings(settings: Settings) -> FastAPI:
     file = ConfigFile(settings.gateway_config, os.environ, missing_is_empty=True)
     hub = Hub(settings.redis_url)
     sessions = open_sessions(engine)
+    reader = open_reader(settings.sqlalchemy_url)
     sink = UsageSink(sessions, days=settings.usage_days)
     patience = settings.interactive_wait_seconds
     gateway = Gateway(
@@ -109,6 +112,7 @@ def from_settings(settings: Settings) -> FastAPI:
     )
     context = Context(
         sessions=sessions,
+        reader=reader,
         queue=Queue(celery_app(settings.redis_url)),
         gateway=gateway,
         watcher=Watcher(gateway, file),
@@ -116,9 +120,14 @@ def from_settings(settings: Settings) -> FastAPI:
         version=product_version(),
         mlflow=settings.mlflow_tracking_uri is not None,
         batch_window=timedelta(seconds=settings.batch_window_seconds),
-        close=engine.dispose,
+        close=partial(_close, engine, reader),
     )
     return create_app(context)
+
+
+def _close(engine: Engine, reader: Reader) -> None:
+    engine.dispose()
+    reader.close()
 
 
 def from_environment() -> FastAPI:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from hikaku.specs import Snapshot
 from hikaku.storage import standings
@@ -34,13 +34,13 @@ class Submissions:
         self._most_bytes, self._n_bytes = most_bytes, 0
         self._lock = Lock()
 
-    def read(self, session: Session, job_ids: Sequence[str]) -> list[tuple[Standing, Submission]]:
+    def read(self, asked: Connection, job_ids: Sequence[str]) -> list[tuple[Standing, Submission]]:
         """Read jobs in one statement, or in two if a snapshot is not known yet."""
-        found = [(one, self._known(one)) for one in standings.of(session, job_ids)]
+        found = [(one, self._known(one)) for one in standings.of(asked, job_ids)]
         known = [(one, submission) for one, submission in found if submission is not None]
         if len(known) == len(found):
             return known
-        return [(one, self._take(one)) for one in standings.of(session, job_ids, whole=True)]
+        return [(one, self._take(one)) for one in standings.of(asked, job_ids, whole=True)]
 
     def _known(self, one: Standing) -> Submission | None:
         with self._lock:

@@ -153,8 +153,7 @@ async def _pause(context: Context) -> None:
 
 
 def _look(context: Context, job_id: str, after: int) -> _Seen:
-    with context.sessions() as session:
-        job = standings.one(session, job_id, after_seq=after)
+    job = context.reader.read(lambda asked: standings.one(asked, job_id, after_seq=after))
     events = [
         (event.seq, event.kind, _KINDS[event.kind].model_validate(event.data | {"at": event.at}))
         for event in job.events or ()

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Query
+from sqlalchemy import Connection
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
@@ -123,10 +124,12 @@ def list_jobs(
     project: ProjectFilter = None,
 ) -> Response:
     """Gives jobs, newest first."""
-    with context.sessions() as session:
-        found = jobs.listing(session, after=after, limit=limit + 1, state=state, project=project)
-        seen = jobs_out(session, found, context.submissions, mlflow=context.mlflow, now=_now())
-    return written(page(seen, limit, lambda job: job.id))
+
+    def seen(asked: Connection) -> list[JobOut]:
+        found = jobs.listing(asked, after=after, limit=limit + 1, state=state, project=project)
+        return jobs_out(asked, found, context.submissions, mlflow=context.mlflow, now=_now())
+
+    return written(page(context.reader.read(seen), limit, lambda job: job.id))
 
 
 @router.get(
@@ -137,9 +140,11 @@ def list_jobs(
 )
 def read_job(job_id: JobId, context: ContextDep) -> Response:
     """Gives state, counts, rate and cost so far; costs the same however many cells there are."""
-    with context.sessions() as session:
-        job = job_out(session, job_id, context.submissions, mlflow=context.mlflow, now=_now())
-    return written(job)
+
+    def seen(asked: Connection) -> JobOut:
+        return job_out(asked, job_id, context.submissions, mlflow=context.mlflow, now=_now())
+
+    return written(context.reader.read(seen))
 
 
 def _now() -> datetime:

@@ -1,11 +1,15 @@
-"""Opens the database: one pool per process, JSON written as the text it is."""
+"""Opens the database: a pool for transactions and one for reads, JSON as the text it is."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
-from psycopg import Connection
-from sqlalchemy import Engine, create_engine
+import psycopg
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
+
+T = TypeVar("T")
 
 Sessions = sessionmaker[Session]
 """Makes sessions; `with sessions.begin() as session:` is one visible transaction."""
@@ -24,11 +28,15 @@ def open_engine(url: str, *, pool_size: int = 5) -> Engine:
         url: SQLAlchemy URL with its driver named (`Settings.sqlalchemy_url`).
         pool_size: Connections kept; as many again may open for a moment.
     """
+    return _open(url, pool_size, pool_pre_ping=True)
+
+
+def _open(url: str, pool_size: int, **more: object) -> Engine:
     return create_engine(
         url,
+        **more,
         pool_size=pool_size,
         max_overflow=pool_size,
-        pool_pre_ping=True,
         pool_timeout=30,
         json_serializer=_to_text,
         json_deserializer=msgspec.json.decode,
@@ -50,9 +58,43 @@ def open_sessions(engine: Engine) -> Sessions:
     return sessionmaker(engine, expire_on_commit=False, execution_options=options)
 
 
-def driver(session: Session) -> Connection[Any]:
+def driver(session: Session) -> psycopg.Connection[Any]:
     """Give the connection under a transaction: for COPY, and for statements run for every shard."""
     connection = session.connection().connection.driver_connection
-    if not isinstance(connection, Connection):
+    if not isinstance(connection, psycopg.Connection):
         raise TypeError(f"psycopg 3 is needed, not {type(connection)}")
     return connection
+
+
+class Reader:
+    """Asks what is read again and again: each statement by itself, in one round trip.
+
+    Its connections are not tried before they are used. What met a dead one is asked once more,
+    which does no harm: nothing was changed.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def read(self, ask: Callable[[Connection], T]) -> T:
+        """Give what `ask` gives; it may run twice."""
+        try:
+            return self._read(ask)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            return self._read(ask)
+
+    def _read(self, ask: Callable[[Connection], T]) -> T:
+        with self._engine.connect() as connection:
+            return ask(connection)
+
+    def close(self) -> None:
+        """Close the pool."""
+        self._engine.dispose()
+
+
+def open_reader(url: str, *, pool_size: int = 5) -> Reader:
+    """Open a pool for reads alone, beside that of `open_engine`."""
+    options = {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
+    return Reader(_open(url, pool_size, **options))

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, select, text, update
+from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.orm import Session
 
 from hikaku import ids
@@ -151,7 +151,7 @@ def snapshot(job: Job) -> Snapshot:
 
 
 def listing(
-    session: Session,
+    asked: Connection,
     *,
     after: str | None = None,
     limit: int = 50,
@@ -161,7 +161,7 @@ def listing(
     """List the ids of jobs, newest first.
 
     Args:
-        session: The transaction.
+        asked: Where to ask.
         after: The id of the last job already seen.
         limit: How many at most.
         state: Only those in this state.
@@ -174,7 +174,7 @@ def listing(
         statement = statement.where(Job.state == state)
     if project is not None:
         statement = statement.where(Job.project == project)
-    return list(session.scalars(statement))
+    return list(asked.scalars(statement))
 
 
 _COUNTERS = {

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from hikaku import ids
 from hikaku.errors import NotFound
@@ -124,33 +124,32 @@ _decode = msgspec.json.Decoder(Standing).decode
 
 
 def of(
-    session: Session, job_ids: Sequence[str], *, whole: bool = False, after_seq: int = _NO_EVENTS
+    asked: Connection, job_ids: Sequence[str], *, whole: bool = False, after_seq: int = _NO_EVENTS
 ) -> list[Standing]:
     """Read how jobs stand, newest first; one that is not there is left out.
 
     Args:
-        session: The transaction.
+        asked: Where to ask.
         job_ids: The jobs.
         whole: Send their snapshots as well.
         after_seq: Send also what happened to them after this event.
     """
-    session.flush()
-    asked = {
+    wanted = {
         "jobs": [ids.decode(ids.JOB, job_id) for job_id in job_ids],
         "ids": list(job_ids),
         "whole": whole,
         "after_seq": after_seq,
     }
-    found = session.connection().exec_driver_sql(_STANDINGS, asked)
+    found = asked.exec_driver_sql(_STANDINGS, wanted)
     return [_decode(line) for (line,) in found]
 
 
-def one(session: Session, job_id: str, *, after_seq: int = _NO_EVENTS) -> Standing:
+def one(asked: Connection, job_id: str, *, after_seq: int = _NO_EVENTS) -> Standing:
     """Read how a job stands, and what happened to it after an event.
 
     Raises:
         NotFound: There is none with this id.
     """
-    for standing in of(session, [job_id], after_seq=after_seq):
+    for standing in of(asked, [job_id], after_seq=after_seq):
         return standing
     raise NotFound(f"there is no job {job_id}")

@@ -16,7 +16,7 @@ from gateway.client import Gateway
 from gateway.config import load
 from hikaku.jobs import JobState
 from hikaku.queue import Queue, celery_app
-from hikaku.storage.connection import open_engine, open_sessions
+from hikaku.storage.connection import Reader, open_engine, open_sessions
 from hikaku.storage.tables import CellResult, Score
 from migrations.__main__ import upgrade
 from tests.support.database import sqlalchemy_url
@@ -75,6 +75,7 @@ def client(running):
 def api_of(running: Cluster) -> Iterator[TestClient]:
     context = Context(
         sessions=running.sessions,
+        reader=Reader(running.sessions.kw["bind"]),
         queue=Queue(celery_app(running.redis_url)),
         gateway=Gateway(load(running.directory / "gateway.yaml", os.environ)),
         guard=guard_for("127.0.0.1", None),

@@ -22,7 +22,7 @@ from gateway.client import Gateway
 from gateway.config import parse
 from hikaku.queue import Queue, celery_app
 from hikaku.storage import jobs
-from hikaku.storage.connection import open_engine, open_sessions
+from hikaku.storage.connection import Reader, open_engine, open_sessions
 from tests.clients.environments import run
 from tests.integration.test_api.test_api_server import (
     MIB,
@@ -202,6 +202,7 @@ def brief(running) -> Iterator[TestClient]:
     text = (running.directory / "gateway.yaml").read_text(encoding="utf-8")
     context = Context(
         sessions=running.sessions,
+        reader=Reader(running.sessions.kw["bind"]),
         queue=Queue(celery_app(running.redis_url)),
         gateway=Gateway(parse(text, {})),
         guard=guard_for("127.0.0.1", SecretStr(KEY)),

@@ -58,7 +58,7 @@ def test_a_job_that_is_too_large_is_refused_before_anything_is_planned(sessions,
     with pytest.raises(InvalidInput, match="2 rows x 2 endpoints x 2 repeats are 8 cells"):
         store(sessions, spec(repeats=2))
     with sessions() as session:
-        assert len(jobs.listing(session)) == 1
+        assert len(jobs.listing(session.connection())) == 1
 
 
 def test_a_batch_is_recorded_with_its_attempts_scores_and_counters(sessions, submitted):

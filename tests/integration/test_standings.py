@@ -6,7 +6,8 @@ from decimal import Decimal
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event, select, text
+from sqlalchemy.exc import ProgrammingError
 
 from api.job_view import job_out
 from api.submissions import Submissions
@@ -37,7 +38,7 @@ def counted(sessions):
 
 def show(sessions, job_id, known):
     with sessions() as session:
-        return job_out(session, job_id, known, mlflow=True, now=datetime.now(UTC))
+        return job_out(session.connection(), job_id, known, mlflow=True, now=datetime.now(UTC))
 
 
 def test_a_job_that_was_looked_at_is_read_in_one_statement(sessions):
@@ -67,7 +68,10 @@ def test_what_was_submitted_is_sent_again_only_when_it_has_grown(sessions):
 def test_what_is_known_is_bounded_and_the_oldest_goes_first(sessions):
     job_ids = [store(sessions, spec(name=f"job {n}")).job_id for n in range(3)]
     with sessions() as session:
-        sizes = [len(bytes(one.snapshot)) for one in standings.of(session, job_ids, whole=True)]
+        sizes = [
+            len(bytes(one.snapshot))
+            for one in standings.of(session.connection(), job_ids, whole=True)
+        ]
     known = Submissions(most_bytes=max(sizes) * 2)
     for job_id in (*job_ids[:2], job_ids[0], job_ids[2]):
         show(sessions, job_id, known)
@@ -83,9 +87,12 @@ def test_what_is_known_is_bounded_and_the_oldest_goes_first(sessions):
 def test_jobs_stand_in_their_order_whatever_was_asked_first(sessions):
     older, newer = store(sessions, spec()).job_id, store(sessions, spec()).job_id
     with sessions() as session:
-        assert [one.id for one in standings.of(session, [older, newer])] == [newer, older]
+        assert [one.id for one in standings.of(session.connection(), [older, newer])] == [
+            newer,
+            older,
+        ]
         with pytest.raises(NotFound):
-            standings.one(session, "job_" + "0" * 26)
+            standings.one(session.connection(), "job_" + "0" * 26)
 
 
 def test_a_standing_says_what_the_tables_say(sessions):
@@ -100,7 +107,7 @@ def test_a_standing_says_what_the_tables_say(sessions):
         recording.record(session, [record(job_id, shard_id)])
         tracking.put(session, job_id)
     with sessions() as session:
-        one = standings.one(session, job_id, after_seq=0)
+        one = standings.one(session.connection(), job_id, after_seq=0)
         job = session.get_one(Job, job_id)
         assert one.progress == jobs.progress(session, [job_id])[job_id]
         assert one.progress.done == 1
@@ -119,4 +126,37 @@ def test_a_standing_says_what_the_tables_say(sessions):
         assert [(e.seq, e.kind, e.data, e.at) for e in one.events or ()] == [
             (e.seq, e.kind, e.data, e.at) for e in events
         ]
-        assert standings.one(session, job_id, after_seq=events[-1].seq).events is None
+        assert standings.one(session.connection(), job_id, after_seq=events[-1].seq).events is None
+
+
+def test_a_read_that_meets_a_dead_connection_is_asked_once_more(sessions, reader):
+    job_id = store(sessions, spec()).job_id
+
+    def name(asked):
+        asks.append(asked)
+        return standings.one(asked, job_id).name
+
+    asks: list[object] = []
+    first = reader.read(name)
+    with sessions.begin() as session:
+        killed = session.execute(
+            text(
+                "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+                " where datname = current_database() and pid <> pg_backend_pid()"
+            )
+        ).all()
+    assert (True,) in killed
+    assert reader.read(name) == first
+    assert len(asks) == 3
+
+
+def test_a_read_that_is_wrong_is_not_asked_again(reader):
+    asks: list[object] = []
+
+    def wrong(asked):
+        asks.append(asked)
+        asked.exec_driver_sql("select nonsense")
+
+    with pytest.raises(ProgrammingError):
+        reader.read(wrong)
+    assert len(asks) == 1

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from hikaku.storage.connection import Sessions, open_engine, open_sessions
+from hikaku.storage.connection import Reader, Sessions, open_engine, open_reader, open_sessions
 from migrations.__main__ import upgrade
 from stack.postgres import EmbeddedPostgres
 
@@ -45,3 +45,10 @@ def sessions(hikaku_url: str) -> Iterator[Sessions]:
     engine = open_engine(sqlalchemy_url(hikaku_url))
     yield open_sessions(engine)
     engine.dispose()
+
+
+@pytest.fixture
+def reader(hikaku_url: str) -> Iterator[Reader]:
+    opened = open_reader(sqlalchemy_url(hikaku_url))
+    yield opened
+    opened.close()

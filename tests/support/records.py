@@ -62,7 +62,9 @@ def read(
         cells = _Cells(session, job)
         planned = cells.planned()
         mine = set(planned)
-        shown = job_out(session, job_id, Submissions(), mlflow=False, now=datetime.now(UTC))
+        shown = job_out(
+            session.connection(), job_id, Submissions(), mlflow=False, now=datetime.now(UTC)
+        )
         return History(
             planned=planned,
             calls=[call for call in log.calls() if call.cell in mine],

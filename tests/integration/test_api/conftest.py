@@ -39,9 +39,10 @@ def queue():
 
 
 @pytest.fixture
-def context(sessions, queue):
+def context(sessions, reader, queue):
     return Context(
         sessions=sessions,
+        reader=reader,
         queue=queue,
         gateway=Gateway(parse(CONFIG, {})),
         guard=guard_for("127.0.0.1", None),

@@ -228,6 +228,7 @@ def test_an_unknown_batch_is_not_found(client):
 def test_without_the_key_nobody_enters(context, sessions):
     guarded = Context(
         sessions=sessions,
+        reader=context.reader,
         queue=context.queue,
         gateway=context.gateway,
         guard=guard_for("127.0.0.1", SecretStr("secret")),

@@ -32,6 +32,9 @@ class NoDatabase:
 
     begin = __call__
 
+    def read(self, _ask: object) -> NoReturn:
+        self()
+
 
 class NoQueue:
     def put_shards(self, hints) -> NoReturn:
@@ -41,6 +44,7 @@ class NoQueue:
 def make_context(guard: Guard, limits: Limits = Limits()) -> Context:  # noqa: B008 - frozen
     return Context(
         sessions=cast("Any", NoDatabase()),
+        reader=cast("Any", NoDatabase()),
         queue=NoQueue(),
         gateway=Gateway(parse(CONFIG, {})),
         guard=guard,
