@@ -108,6 +108,8 @@ class Recorder:
             self._spool.settled(record)
         except OSError as error:  # no reason to lose an answer that Postgres can take
             self._is_full(error)
+        except MemoryError:
+            log.warning("no memory for the spool", extra={"job": record.address.job_id})
         reach(Point.AFTER_SPOOL_BEFORE_COPY)
         self._waiting.append(record)
         await self._added()

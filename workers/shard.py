@@ -14,7 +14,7 @@ from uuid import UUID
 from msgspec.structs import replace
 from sqlalchemy.orm import Session
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, MalformedAnswer
 from gateway.surfaces.relay import Relayer, WholeRequest
 from gateway.types import ChatRequest, Completion, Observer
 from hikaku.failpoints import Point, reach
@@ -329,7 +329,9 @@ async def _asked(room: Room, plan: Plan, question: Question) -> CellRecord:
             completion = await room.gateway.ask(request, observer=ledger)
     except GatewayError as error:
         return ledger.failed(error)
-    except StopShard:
+    except MemoryError:  # asked again, it would not fit either
+        return ledger.failed(MalformedAnswer("the answer does not fit into this worker's memory"))
+    except Exception:  # what stops the shard, or what nobody foresaw: the calls were made
         await ledger.abandon()
         raise
     finally:

@@ -39,10 +39,13 @@ class Mood(msgspec.Struct, frozen=True, kw_only=True):
     """A 200 whose body ends in the middle."""
     garbled: float = 0.0
     """A 200 whose body is not JSON."""
+    huge: float = 0.0
+    """A 200 whose body is `HUGE` bytes long."""
     retry_after: str | None = None
 
 
-FAULTS = ("limited", "broken", "reset", "hung", "cut", "garbled")
+HUGE = 200_000_000
+FAULTS = ("limited", "broken", "reset", "hung", "cut", "garbled", "huge")
 
 
 class ModelServer:
@@ -93,9 +96,8 @@ class ModelServer:
             self._note_answer(call, 0)
             await asyncio.sleep(3600)
         await asyncio.sleep(seconds)
-        status = {"limited": 429, "broken": 500, "reset": 0, "cut": -1, "garbled": -2}.get(
-            fault or "", 200
-        )
+        failures = {"limited": 429, "broken": 500, "reset": 0, "cut": -1, "garbled": -2, "huge": -3}
+        status = failures.get(fault or "", 200)
         self._note_answer(call, status)  # first: who is killed now has answered this
         if fault == "reset":
             writer.transport.abort()
@@ -111,6 +113,8 @@ class ModelServer:
             case "cut":
                 writer.write(_reply(200, said)[: -len(said) // 2])
                 return False
+            case "huge":
+                await _write_huge(writer)
             case _:
                 writer.write(_reply(200, said))
         await writer.drain()
@@ -144,6 +148,15 @@ class ModelServer:
 def _reply(status: int, body: bytes, retry_after: str | None = None) -> bytes:
     more = b"" if retry_after is None else b"retry-after: %s\r\n" % retry_after.encode()
     return ANSWER % (status, b"X", more, len(body)) + body
+
+
+async def _write_huge(writer: asyncio.StreamWriter) -> None:
+    """As much as the asker takes."""
+    writer.write(ANSWER % (200, b"X", b"", HUGE) + b'{"choices":[{"message":{"content":"')
+    piece = b"x" * 1_000_000
+    for _ in range(HUGE // len(piece)):
+        writer.write(piece)
+        await writer.drain()
 
 
 def _completion(model: str, text: str) -> bytes:
