@@ -249,10 +249,10 @@ class Arena:
         member.process.wait(30)
         return fault
 
-    def cut_off(self, member: Member) -> Fault:
+    def cut_off(self, member: Member, lease: float = LEASE) -> Fault:
         """Note that a worker is alone with the provider: it asks until its lease ends."""
         now = time.time()
-        return self.diary.note(Harm.SHUT_OUT, member.name, now, asks_until=now + LEASE + 1)
+        return self.diary.note(Harm.SHUT_OUT, member.name, now, asks_until=now + lease + 1)
 
     def freeze(self, member: Member, *, safe_until: float | None = None) -> Fault:
         """SIGSTOP; `thaw` ends it."""

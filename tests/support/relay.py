@@ -1,7 +1,9 @@
-"""A TCP port in front of a Unix socket, which can go silent: a half-open connection on demand."""
+"""A TCP port in front of a Unix socket, which can be slow or silent: a bad wire on demand."""
 
+import random
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,12 +17,24 @@ class Relay:
         self._listening = socket.create_server((host, 0), backlog=256)
         self.port: int = self._listening.getsockname()[1]
         self._silent = threading.Event()
+        self._delay = self._stall = self._often = 0.0
+        self._chance = random.Random(7)  # noqa: S311
         self._pairs: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def go_silent(self) -> None:
         """Keep every connection, take new ones, and forward nothing: no reset tells anybody."""
         self._silent.set()
+
+    def be_bad(self, *, delay: float, stall: float, often: float) -> None:
+        """Forward late, and now and then much later, as TCP does over a wire that loses packets.
+
+        Args:
+            delay: Seconds, of each piece.
+            stall: Seconds that a sender waits before it sends again what was lost.
+            often: Share of the pieces that are lost.
+        """
+        self._delay, self._stall, self._often = delay, stall, often
 
     def heal(self) -> None:
         """Forward again; who was cut off meanwhile is reset."""
@@ -52,6 +66,9 @@ class Relay:
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
             while chunk := source.recv(65536):
+                if self._delay:
+                    lost = self._chance.random() < self._often
+                    time.sleep(self._stall if lost else self._delay)
                 if not self._silent.is_set():
                     sink.sendall(chunk)
         self._drop(source, sink)
