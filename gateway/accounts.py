@@ -12,10 +12,15 @@ from gateway.http.told import Told
 from gateway.limits import CallerGates, Callers, Gate, LocalGate
 
 
+def is_vendor(endpoint: Endpoint) -> bool:
+    """Whether somebody else's provider is asked, who counts calls: there is a key."""
+    return bool(endpoint.secrets)
+
+
 def is_unknown(endpoint: Endpoint) -> bool:
     """Whether a provider may have limits that nobody told us: a vendor's, for those have keys."""
     limits = endpoint.limits
-    return bool(endpoint.secrets) and limits.rpm is None and limits.concurrency is None
+    return is_vendor(endpoint) and limits.rpm is None and limits.concurrency is None
 
 
 class JointGate(Gate):
@@ -44,6 +49,10 @@ class JointGate(Gate):
     @override
     async def block(self, duration: timedelta) -> None:
         await self._own.block(duration)
+
+    @override
+    def refused(self, asked: timedelta | None, ago: float) -> bool:
+        return self._own.refused(asked, ago)
 
     @override
     def heard(self, told: Told | None) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from http import HTTPStatus
 from inspect import isawaitable
 from random import Random
 
@@ -89,10 +90,18 @@ class Attempt:
         self._course.ticket.provider_seconds += self.latency
         self._pool.give_back(self._replica, error)
         counted = error is None or isinstance(error, GatewayError)
+        if isinstance(error, RateLimited) and self._was_too_fast(error):
+            counted = False
         spent = _total(usage) if error is None else None
         self._line.gate.leave(self._tokens, spent, outcome if counted else None)
         if (observer := self._course.observer) is not None:
             observer.ended(self._report(error, outcome, usage))
+
+    def _was_too_fast(self, error: RateLimited) -> bool:
+        """Whether a refusal is about the pace of an only server, and the gate sees to that."""
+        if self._pool.several or error.status != HTTPStatus.TOO_MANY_REQUESTS:
+            return False
+        return self._line.gate.refused(error.retry_after, self.latency)
 
     def _report(self, error: BaseException | None, outcome: Outcome, usage: Usage) -> AttemptReport:
         latency = timedelta(seconds=self.latency)

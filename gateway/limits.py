@@ -29,8 +29,10 @@ _BYTES_PER_TOKEN = 4
 class Gate(Protocol):
     """What every call to one endpoint passes; a shared store can stand behind it."""
 
-    counts: bool = False
-    """Whether it wants to know beforehand how many tokens a call may take."""
+    @property
+    def counts(self) -> bool:
+        """Whether it wants to know beforehand how many tokens a call may take."""
+        return False
 
     def enter(self, tokens: int) -> Awaitable[None] | None:
         """Let a call of about so many tokens go: None at once, else when that was awaited.
@@ -54,6 +56,19 @@ class Gate(Protocol):
     async def block(self, duration: timedelta) -> None:
         """Hold everyone back: the provider asked for patience."""
         ...
+
+    def refused(self, asked: timedelta | None, ago: float) -> bool:  # noqa: ARG002
+        """Note that a call was answered 429: too fast.
+
+        Args:
+            asked: The patience that the provider asks for.
+            ago: Seconds since the call went.
+
+        Returns:
+            Whether it is a matter of the pace, and nothing is to follow from it for the calls at
+            once: `leave` is then told of no outcome.
+        """
+        return False
 
     def heard(self, told: Told | None) -> None:
         """Note what a reply said of the provider's limits."""
@@ -90,12 +105,16 @@ class LocalGate(Gate):
         self._learned = Learned()
         self._calls = Pace(limits.rpm, burst) if limits.rpm else None
         self._tokens = Pace(limits.tpm, burst) if limits.tpm else None
-        self.counts = self._tokens is not None
         self._max_wait = max_wait
         self._clock = clock
         self._sleep = sleep
         self._blocked_until = 0.0
         self._closure = Closure(clock)
+
+    @property
+    @override
+    def counts(self) -> bool:
+        return self._tokens is not None
 
     @override
     def enter(self, tokens: int) -> Awaitable[None] | None:
@@ -147,7 +166,8 @@ class LocalGate(Gate):
         tpm = slower(self._limits.tpm, self._learned.tokens)
         self._calls = self._at_pace(self._calls, rpm)
         self._tokens = self._at_pace(self._tokens, tpm)
-        self.counts = self._tokens is not None
+        self._window.introduced()
+        self._places = min(self._most, self._window.places)
 
     @override
     def shut(self, error: QuotaExhausted) -> None:

@@ -1,7 +1,8 @@
 """How many calls at once a provider bears: found out by additive increase, multiplicative decrease.
 
-There is no window until the provider complains. Then it is cut once a second at most, grows while
-it is used, and is forgotten when it has become wide again.
+There is no window until the provider complains, unless nothing is known of it: then there are two
+calls at once at first, and one more for each that is answered. After a complaint it is cut once a
+second at most, grows while it is used, and is forgotten when it has become wide again.
 """
 
 import sys
@@ -11,6 +12,8 @@ from collections.abc import Callable
 NO_LIMIT = sys.maxsize
 FIRST = 2
 """Calls at once to a provider that may have limits and has not told them yet."""
+_WIDE = 256
+"""Calls at once that were borne by a provider of which nothing is known: caution is over."""
 _CUT = 0.7
 _CUT_EVERY = 1.0
 """Seconds: the calls of one burst complain together, and are one complaint."""
@@ -40,7 +43,7 @@ class Window:
         self.places = FIRST if unknown else NO_LIMIT
 
     def introduced(self) -> None:
-        """The provider has answered: caution is over."""
+        """The provider has told its limits, or they were found out: caution is over."""
         if not self._forget_at:
             self._forget()
 
@@ -59,8 +62,13 @@ class Window:
 
     def succeeded(self, in_flight: int) -> None:
         """A call was answered, with so many in flight at that moment, itself included."""
+        if not self.engaged:
+            return
         if not self._forget_at:
-            self._forget()
+            self._width += 1
+            self.places = int(self._width)
+            if self._width >= _WIDE:
+                self._forget()
         elif in_flight >= self._width * _USED - 1:
             self._width += _STEP
             self.places = int(self._width)

@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from typing_extensions import override
 
-from gateway.accounts import Gates, is_unknown
+from gateway.accounts import Gates, is_unknown, is_vendor
 from gateway.config import Endpoint, Rates
 from gateway.limits import MOST_CALLERS, Callers, Gate
 from gateway.shared.gate import SharedGate
@@ -35,6 +35,7 @@ class SharedGates(Gates):
             self._hub,
             job=self._job,
             unknown=is_unknown(endpoint),
+            vendor=is_vendor(endpoint),
             max_wait=self._patience if given is None else given,
         )
 

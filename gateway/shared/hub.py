@@ -54,6 +54,8 @@ class News(msgspec.Struct, omit_defaults=True):
     shut: float = 0.0
     """Seconds."""
     why: str = ""
+    borne: float = 0.0
+    """Calls per minute that the provider was found to bear; below 0: not known any more."""
     wanted: bool = False
     """Somebody needs places."""
 
@@ -79,6 +81,10 @@ class Watcher(Protocol):
         """The process ends: give back what is not needed."""
         ...
 
+    async def bury(self, dead: str) -> None:
+        """A process is known to be dead: free what it held."""
+        ...
+
 
 class Hub:
     """One per process; an async context manager of one event loop."""
@@ -87,6 +93,7 @@ class Hub:
         self, url: str, *, prefix: str = "hk:", clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.me = f"{os.getpid():x}-{uuid4().hex[:8]}"
+        """What this process is called; another name may be given before it is entered."""
         self.prefix = prefix
         self.away = False
         self.processes = 1
@@ -177,15 +184,20 @@ class Hub:
         """
         if self.away or self._redis is None:
             raise AwayError
-        known = self._scripts.get(script)
-        if known is None:
-            known = self._scripts[script] = self._redis.register_script(script)
         self.requests += 1
         try:
-            return cast("list[Any]", await known(keys=list(keys), args=list(arguments)))
+            return await self._run(self._redis, script, keys, arguments)
         except _FAILURES as error:
             self.lost(error)
             raise AwayError from error
+
+    async def _run(
+        self, redis: Redis, script: str, keys: Sequence[str], arguments: Sequence[Any]
+    ) -> list[Any]:
+        known = self._scripts.get(script)
+        if known is None:
+            known = self._scripts[script] = redis.register_script(script)
+        return cast("list[Any]", await known(keys=list(keys), args=list(arguments)))
 
     async def ask(self, command: str, *arguments: Any) -> Any:  # noqa: ANN401 - as Redis has it
         """The answer to one command.
@@ -207,6 +219,13 @@ class Hub:
         with suppress(AwayError):
             await self.ask("PUBLISH", self.channel, msgspec.json.encode(news))
 
+    async def bury(self, dead: str) -> None:
+        """Free what another process held, by its name `me`, that is known to be dead."""
+        with suppress(AwayError):
+            await self.ask("ZREM", self.key("processes"), dead)
+            for watcher in list(self._watchers):
+                await watcher.bury(dead)
+
     def lost(self, error: BaseException) -> None:
         """Note that the store is away, and begin to look for it."""
         if self.away:
@@ -218,8 +237,8 @@ class Hub:
     async def _recover(self) -> None:
         while self._redis is not None:
             await asyncio.sleep(TRY_EVERY)
-            try:
-                await self._redis.ping()
+            try:  # One that answers and takes nothing in (memory full, a replica) is away too.
+                await self._run(self._redis, scripts.BEAT, *self._presence)
             except _FAILURES:
                 continue
             self.away = False
@@ -238,10 +257,12 @@ class Hub:
             await asyncio.sleep(BEAT_EVERY)
 
     async def _beat(self) -> None:
-        found = await self.run(
-            scripts.BEAT, [self.key("processes")], [self.me, int(PRESENT * 1000)]
-        )
+        found = await self.run(scripts.BEAT, *self._presence)
         self.processes = max(int(found[0]), 1)
+
+    @property
+    def _presence(self) -> tuple[list[str], list[Any]]:
+        return [self.key("processes")], [self.me, int(PRESENT * 1000)]
 
     async def _listen(self) -> None:
         """Hear the news for ever; whoever missed some looks again."""

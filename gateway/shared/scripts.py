@@ -4,25 +4,43 @@ A bucket is a hash: `at` (milliseconds), `c` and `t` (calls and tokens that may 
 (nobody may go before), `lc` and `lt` (pace per minute that the provider told). It holds a quarter
 of a second of its rate: with more, a pause is followed by a burst that the provider refuses.
 
+Where a pace was found out from refusals (`gateway.borne`), it is kept in the same hash: `fb` (all
+that is known), `fl`, `fd`, `fk`, `fs` (level, depth, span, and since when, in milliseconds), `fn`
+(calls let through since) and `fi` (milliseconds in which nobody wanted any).
+
 Of the calls in a bucket, those of jobs leave one, or a tenth: a question that somebody waits for
 finds it there, however many jobs stand in line.
 """
 
 TAKE = """
 -- KEYS: buckets. ARGV: calls wanted in all, of those taken before, tokens per call, tokens owed
--- (below 0: taken before), 1 if of a job, then per bucket: calls and tokens per minute as
--- configured (0: not).
--- Gives {calls that may go in all, milliseconds to wait when none, milliseconds blocked}.
+-- (below 0: taken before), 1 if of a job, 1 if a pace that was found out holds, then per bucket:
+-- calls and tokens per minute as configured (0: not).
+-- Gives {calls that may go in all, milliseconds to wait when none, milliseconds blocked, the pace
+-- that was found out (calls per minute, times 1000)}.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + clock[2] / 1000
 local want, have = tonumber(ARGV[1]), tonumber(ARGV[2])
 local per, owed, job = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1'
+local FORGOTTEN = 16
 local grant, wait, blocked = want, 0, 0
 
 local function pace(given, told)
   given, told = tonumber(given), tonumber(told or '0')
   if given > 0 and told > 0 then return math.min(given, told) / 60000 end
   return math.max(given, told) / 60000
+end
+
+local found, idle = 0, 0
+if ARGV[6] == '1' then
+  local f = redis.call('HMGET', KEYS[1], 'fl', 'fd', 'fk', 'fs', 'fi', 'lc', 'lt')
+  if f[1] and not f[6] and not f[7] then
+    idle = tonumber(f[5] or '0')
+    local level, span = tonumber(f[1]), tonumber(f[3])
+    local wanted = math.max(now - tonumber(f[4]) - idle, 0) / 1000
+    local pace = level * (1 + tonumber(f[2]) * ((wanted - span) / span) ^ 3)
+    if pace < level * FORGOTTEN then found = pace / 1000 end
+  end
 end
 
 local state = {}
@@ -32,16 +50,19 @@ for i, key in ipairs(KEYS) do
   local past = math.max(now - at, 0)
   blocked = math.max(blocked, tonumber(h[4] or 0) - now)
   local s = {c = false, t = false}
-  local rate = pace(ARGV[4 + 2 * i], h[5])
+  local rate = pace(ARGV[5 + 2 * i], h[5])
+  if i == 1 and found > 0 then rate = found end
   if rate > 0 then
     local cap = math.max(rate * 250, 3)
-    s.c = math.min(cap, tonumber(h[2] or cap) + past * rate)
+    local full = tonumber(h[2] or cap) + past * rate
+    s.c = math.min(cap, full)
+    if i == 1 and found > 0 and full > cap then idle = idle + (full - cap) / rate end
     local keep = job and math.max(1, cap * 0.1) or 0
     local can = math.max(math.floor(s.c - keep + 1e-6), 0) + have
     if can < 1 then wait = math.max(wait, (1 + keep - s.c) / rate) end
     grant = math.min(grant, can)
   end
-  rate = pace(ARGV[5 + 2 * i], h[6])
+  rate = pace(ARGV[6 + 2 * i], h[6])
   if rate > 0 then
     local cap = rate * 250
     s.t = math.min(cap, tonumber(h[3] or cap) + past * rate)
@@ -58,8 +79,13 @@ for i, key in ipairs(KEYS) do
   state[i] = s
 end
 
-if blocked > 0 then return {0, math.ceil(blocked), math.ceil(blocked)} end
-if grant < 1 then return {0, math.ceil(math.max(wait, 1)), 0} end
+local told = math.floor(found * 60000000)
+if blocked > 0 then return {0, math.ceil(blocked), math.ceil(blocked), told} end
+if grant < 1 then return {0, math.ceil(math.max(wait, 1)), 0, told} end
+if found > 0 then
+  redis.call('HINCRBY', KEYS[1], 'fn', math.max(grant - have, 0))
+  redis.call('HSET', KEYS[1], 'fi', idle)
+end
 for i, key in ipairs(KEYS) do
   local s = state[i]
   if s.c or s.t then
@@ -69,7 +95,7 @@ for i, key in ipairs(KEYS) do
     redis.call('PEXPIRE', key, 600000)
   end
 end
-return {grant, 0, 0}
+return {grant, 0, 0, told}
 """
 
 HOLD = """
@@ -157,6 +183,51 @@ redis.call('PUBLISH', KEYS[2], ARGV[4])
 return {0}
 """
 
+RECALL = """
+-- KEYS: one bucket. Gives {milliseconds, what is known of the pace that is borne, calls let through
+-- since, milliseconds in which nobody wanted any}.
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local h = redis.call('HMGET', KEYS[1], 'fb', 'fn', 'fi')
+return {now, h[1] or '', h[2] or '0', h[3] or '0'}
+"""
+
+REMEMBER = """
+-- KEYS: one bucket, a channel. ARGV: what was known, what is known now, level (0: none), depth,
+-- span, since (milliseconds), 1 if it counts anew, the news.
+-- Gives {1}, or {0} when something else is known by now.
+if (redis.call('HGET', KEYS[1], 'fb') or '') ~= ARGV[1] then return {0} end
+redis.call('HSET', KEYS[1], 'fb', ARGV[2])
+if tonumber(ARGV[3]) > 0 then
+  redis.call('HSET', KEYS[1], 'fl', ARGV[3], 'fd', ARGV[4], 'fk', ARGV[5], 'fs', ARGV[6])
+  local till = tonumber(redis.call('HGET', KEYS[1], 'until') or '0')
+  redis.call('HSET', KEYS[1], 'until', math.max(till, tonumber(ARGV[6])))
+  if ARGV[7] == '1' then
+    redis.call('HSET', KEYS[1], 'fn', 0, 'fi', 0, 'c', 0, 'at', ARGV[6])
+  end
+else
+  redis.call('HDEL', KEYS[1], 'fl', 'fd', 'fk', 'fs', 'fn', 'fi')
+end
+redis.call('PEXPIRE', KEYS[1], 600000)
+redis.call('PUBLISH', KEYS[2], ARGV[8])
+return {1}
+"""
+
+BURY = """
+-- KEYS: hashes of who holds places. ARGV: a process that is dead. Gives {places it held}.
+local freed = 0
+for _, key in ipairs(KEYS) do
+  local raw = redis.call('HGETALL', key)
+  for j = 1, #raw, 2 do
+    if string.sub(raw[j], 1, #ARGV[1] + 1) == ARGV[1] .. ':' then
+      freed = freed + tonumber(string.match(raw[j + 1], '^(%d+)') or '0')
+      redis.call('HDEL', key, raw[j])
+    end
+  end
+end
+return {freed}
+"""
+
 SHUT = """
 -- KEYS: one account, a channel. ARGV: milliseconds, why, the news.
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[1])
@@ -166,14 +237,16 @@ return {0}
 
 LOOK = """
 -- KEYS: one bucket, one account. Gives {milliseconds blocked, calls and tokens per minute as told,
--- milliseconds the account is shut, why}.
+-- milliseconds the account is shut, why, calls per second that were found to be borne}.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + clock[2] / 1000
-local h = redis.call('HMGET', KEYS[1], 'until', 'lc', 'lt')
+local h = redis.call('HMGET', KEYS[1], 'until', 'lc', 'lt', 'fl')
 local shut = redis.call('PTTL', KEYS[2])
 local why = redis.call('GET', KEYS[2])
 local blocked = math.max(tonumber(h[1] or '0') - now, 0)
-return {math.ceil(blocked), h[2] or '0', h[3] or '0', math.max(shut, 0), why or ''}
+return {
+  math.ceil(blocked), h[2] or '0', h[3] or '0', math.max(shut, 0), why or '', h[4] or '0'
+}
 """
 
 BEAT = """

@@ -230,7 +230,7 @@ async def test_a_pace_that_one_process_is_told_is_the_pace_of_all(opened):
     await passed(third)
     for gate in (first, second, third):
         assert isinstance(gate, SharedGate)
-        assert (gate._calls, gate._tokens) == (600, 9000)
+        assert gate.pace == (600, 9000)
         assert gate.counts
 
 

@@ -2,6 +2,7 @@ import asyncio
 
 from gateway.config import Limits
 from gateway.errors import Outcome, RateLimited
+from gateway.http.told import Meter, Told
 from gateway.limits import LocalGate
 from gateway.window import FIRST, NO_LIMIT, Window
 
@@ -56,7 +57,7 @@ def test_it_never_closes():
     assert window.places == 1
 
 
-async def test_a_provider_that_may_have_limits_is_met_with_caution_until_it_answers():
+async def test_a_provider_of_which_nothing_is_known_gets_two_calls_and_one_more_for_each_answer():
     gate = LocalGate(Limits(), unknown=True)
     assert [gate.enter(0) for _ in range(FIRST)] == [None] * FIRST
     waiting = gate.enter(0)
@@ -65,8 +66,25 @@ async def test_a_provider_that_may_have_limits_is_met_with_caution_until_it_answ
     await asyncio.sleep(0)
     gate.leave(0, None, Outcome.OK)
     await third
-    gate.leave(0, None, Outcome.OK)
-    assert all(gate.enter(0) is None for _ in range(50))
+    assert gate.enter(0) is None  # Three at once by now.
+    assert gate._busy == 3
+    assert gate._places == gate._busy
+    for _ in range(3):
+        gate.leave(0, None, Outcome.OK)
+
+
+def test_caution_is_over_when_a_provider_has_borne_much_or_has_told_its_limits():
+    window = Window(unknown=True, clock=Clock())
+    answers = 0
+    while window.engaged:
+        window.succeeded(window.places)
+        answers += 1
+    assert 200 < answers < 300
+    told = LocalGate(Limits(), unknown=True)
+    assert told.enter(0) is None
+    told.heard(Told(Meter(per_minute=60_000), None))
+    told.leave(0, None, Outcome.OK)
+    assert all(told.enter(0) is None for _ in range(50))
 
 
 def test_a_complaint_narrows_the_gate():

@@ -1,0 +1,193 @@
+"""The pace that a provider bears, found out from nothing but its refusals.
+
+Between two refusals, what was let through is what the provider allows: it had nothing left at
+either of them. That is the level. The pace then begins a little below it, comes back to it, stays
+about there for a minute, and goes on to grow faster and faster until the provider refuses again:
+one call now and then is the price of noticing that a limit was raised.
+
+Refusals that go on at a pace which was borne before are not about the pace. They are left to the
+window of calls at once, and this law is deaf to them for a while.
+"""
+
+import math
+
+import msgspec
+from msgspec.structs import replace
+
+FIRST_DEPTH = 0.25
+_DEEPEST, _FLATTEST = 0.4, 0.03
+_NOISE = 1.5
+"""Calls by which a count may be wrong."""
+_SPAN = 60.0
+"""Seconds until the pace is at the level again, when that is well known."""
+_SPAN_CALLS = 100
+"""... and at least the time of so many calls."""
+LONGEST_SPAN = 600.0
+PAUSE = 0.5
+"""Seconds of silence where the provider does not say how many, doubled while they do not do."""
+LONGEST_GUESS = 10.0
+LONGEST_PAUSE = 60.0
+_SOLID = 150
+"""Calls in a row that prove a pace."""
+_ABYSS = 0.1
+"""Of a proved pace: refusals that go on below that are not about the pace."""
+_MEMORY = 0.95
+_OFTEN = 7.0
+_OFTEN_AGAIN = 2.5
+_SELDOM = 15.0
+"""Calls between two refusals: fewer, many times in a row, and the pace is not what they mean."""
+_DEAF = 30.0
+_DEAFEST = 600.0
+_KEPT = 0.5
+"""Of what the level was made of before: one short stretch says little."""
+_EARLIER = 0.9
+FORGOTTEN = 16.0
+"""Times the level: a pace that has grown so far is no limit any more."""
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """What was let through since the last refusal."""
+
+    calls: float
+    """Those that were refused are not among them."""
+    seconds: float
+    """In which calls were wanted."""
+
+
+class Borne(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known of one provider's pace; times are those of one clock."""
+
+    level: float
+    """Calls per second; 0: no pace is kept."""
+    depth: float
+    span: float
+    since: float
+    """When the pause after the last refusal ends, and the count begins."""
+    cut_at: float
+    """When that refusal was heard of: calls that went before are part of the same."""
+    pause: float
+    last: Sample
+    """What the level was made of."""
+    peak: float
+    """What was borne before refusals came one upon the other."""
+    first: bool = True
+    """Whether there was no refusal before: the provider may have had calls saved up."""
+    deaf_until: float = 0.0
+    deaf: float = 0.0
+    """Seconds; the next time twice as long."""
+
+    heard: float = 0.0
+    """Refusals lately ..."""
+    between: float = 0.0
+    """... and what was let through between them."""
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether refusals come one upon the other, however the pace is changed."""
+        often = _OFTEN_AGAIN if self.deaf else _OFTEN
+        return self.heard > often and self.between < self.heard * _SELDOM
+
+    def pace(self, seconds: float) -> float:
+        """Calls per second after so many seconds in which calls were wanted; 0: as many as come."""
+        if not self.level:
+            return 0.0
+        pace = self.level * (1 + self.depth * ((seconds - self.span) / self.span) ** 3)
+        return pace if pace < self.level * FORGOTTEN else 0.0
+
+
+def refused(
+    before: Borne | None, *, now: float, sent: float, asked: float | None, sample: Sample
+) -> Borne | None:
+    """What is known after a refusal; None: it is not about the pace.
+
+    Args:
+        before: What was known.
+        now: When it is heard of.
+        sent: When the call went that was refused.
+        asked: Seconds of patience that the provider asks for; None when it does not say.
+        sample: Since the last refusal; where none is known, of the last minute at most.
+    """
+    if before is None:
+        return _found(now, asked, sample, FIRST_DEPTH)
+    if now < before.deaf_until:
+        return None
+    if not before.level or not before.pace(sample.seconds):
+        found = _found(now, asked, sample, FIRST_DEPTH)
+        return replace(found, deaf=before.deaf)
+    if sent <= before.cut_at or now < before.since:
+        return _corrected(before, now, asked)
+    # Those that went after it are not answered yet.
+    calls = sample.calls - before.pace(sample.seconds) * (now - sent)
+    if calls < 1:
+        return _waited(before, now, asked)
+    return _judged(before, now, asked, Sample(calls, sample.seconds))
+
+
+def _found(now: float, asked: float | None, sample: Sample, depth: float) -> Borne:
+    pause = PAUSE if asked is None else min(asked, LONGEST_PAUSE)
+    whole = Sample(max(sample.calls, 1.0), max(sample.seconds, 0.0) + max(pause, 0.01))
+    level = whole.calls / whole.seconds
+    return Borne(
+        level=level, depth=depth, span=_span(level, depth), since=now + pause, cut_at=now,
+        pause=max(pause, PAUSE), last=whole, peak=0.0,
+    )  # fmt: skip
+
+
+def _corrected(before: Borne, now: float, asked: float | None) -> Borne:
+    """A refused call was counted as let through, except by those who count what was answered."""
+    since = max(before.since, now + min(asked or 0.0, LONGEST_PAUSE))
+    return _less(before, calls=0.0 if before.first else 1.0, since=since)
+
+
+def _waited(before: Borne, now: float, asked: float | None) -> Borne:
+    """The pause was too short: nothing was let through since."""
+    longest = LONGEST_PAUSE if asked else LONGEST_GUESS
+    pause = max(min(2 * before.pause, longest), min(asked or 0.0, LONGEST_PAUSE))
+    found = _less(before, calls=0.0, since=now + pause)
+    return replace(found, cut_at=now, pause=max(pause, PAUSE))
+
+
+def _less(before: Borne, *, calls: float, since: float) -> Borne:
+    old = before.last
+    last = Sample(max(old.calls - calls, 1.0), old.seconds + since - before.since)
+    level = before.level * (last.calls / last.seconds) / (old.calls / old.seconds)
+    return replace(
+        before, level=level, span=_span(level, before.depth), since=since, last=last,
+        peak=before.peak * level / before.level,
+    )  # fmt: skip
+
+
+def _judged(before: Borne, now: float, asked: float | None, sample: Sample) -> Borne:
+    """A whole stretch lies between two refusals: what was let through in it is the level.
+
+    Unless the pace was below the level for so long that the provider had calls to spare: then it
+    is what the pace was a little while ago.
+    """
+    pace = before.pace(sample.seconds)
+    found = _found(now, asked, sample, FIRST_DEPTH)
+    if not before.first:
+        kept = Sample(before.last.calls * _KEPT, before.last.seconds * _KEPT)
+        whole = Sample(found.last.calls + kept.calls, found.last.seconds + kept.seconds)
+    else:
+        whole = found.last
+    level = whole.calls / whole.seconds
+    depth = _NOISE / whole.calls
+    if sample.seconds > before.span:
+        level = max(level, before.pace(_EARLIER * sample.seconds))
+        depth = max(depth, 1 - level / pace)
+    depth = min(max(depth, _FLATTEST), _DEEPEST)
+    found = replace(
+        found, level=level, depth=depth, span=_span(level, depth), last=whole, first=False,
+        peak=level if sample.calls >= _SOLID else max(before.peak, level), deaf=before.deaf,
+        heard=before.heard * _MEMORY + 1, between=before.between * _MEMORY + sample.calls,
+    )  # fmt: skip
+    if level >= found.peak * _ABYSS and not found.in_vain:
+        return found
+    deaf = min(max(2 * before.deaf, _DEAF), _DEAFEST)
+    return replace(found, level=0.0, deaf=deaf, deaf_until=now + deaf)
+
+
+def _span(level: float, depth: float) -> float:
+    """The better a level is known, the longer it is held."""
+    held = _SPAN * math.sqrt(_FLATTEST / depth)
+    return min(max(held, _SPAN_CALLS * _FLATTEST / depth / level), LONGEST_SPAN)

@@ -1,0 +1,101 @@
+"""What all processes learn together from a provider that only refuses: the pace that it bears."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+
+import msgspec
+
+from gateway.borne import Borne, Sample, refused
+from gateway.shared import scripts
+from gateway.shared.hub import AwayError, Hub, News
+from gateway.shared.terms import Terms
+
+_REMEMBERED = 60
+"""Beats: what was answered in the last minute or so is the first estimate."""
+_AGAIN = 5.0
+"""Seconds until it is asked again whether refusals are about the pace."""
+_TRIES = 8
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Borne).decode
+
+
+class Refusals:
+    """Those that one gate hears of."""
+
+    def __init__(
+        self, terms: Terms, hub: Hub, learn: Callable[[News], None], clock: Callable[[], float]
+    ) -> None:
+        self._terms = terms
+        self._hub = hub
+        self._learn = learn
+        self._clock = clock
+        self._begun: float | None = None
+        self._beats: deque[tuple[float, int]] = deque(maxlen=_REMEMBERED)
+        self._deaf_until = 0.0
+        self._one_by_one = asyncio.Lock()
+        self.answered = 0
+        """Calls that were not refused."""
+
+    def begin(self) -> None:
+        """The first call is about to go."""
+        if self._begun is None:
+            self._begun = self._clock()
+            self._beats.append((self._begun, self.answered))
+
+    def beat(self) -> None:
+        """Note how many calls were answered by now."""
+        if self._begun is not None:
+            if len(self._beats) > 1 and self._beats[0][1] == self._beats[1][1]:
+                self._beats.popleft()  # Nobody asked then: this says nothing of what is borne.
+            self._beats.append((self._clock(), self.answered))
+
+    def hear(self, asked: timedelta | None, ago: float) -> bool:
+        """A call that went `ago` seconds before was refused. Whether that is about the pace."""
+        if self._hub.away or self._clock() < self._deaf_until:
+            return False
+        seconds = None if asked is None else asked.total_seconds()
+        self._hub.let(self._report(seconds, ago), "a refusal")
+        return True
+
+    async def _report(self, asked: float | None, ago: float) -> None:
+        with suppress(AwayError):
+            async with self._one_by_one:
+                for _ in range(_TRIES):
+                    if await self._told(asked, ago):
+                        return
+
+    async def _told(self, asked: float | None, ago: float) -> bool:
+        """Judge it by what is known, and let all know; False: somebody else was quicker."""
+        key = self._terms.told
+        stamp, raw, let_through, idle = await self._hub.run(scripts.RECALL, [key], [])
+        now, before = int(stamp) / 1000, _decode(raw) if raw else None
+        if before is None or not before.level:
+            sample = self._lately()
+        else:
+            wanted = max(now - before.since - float(idle) / 1000, 0.0)
+            sample = Sample(int(let_through) - 1, wanted)
+        after = refused(before, now=now, sent=now - ago, asked=asked, sample=sample)
+        if after is None:
+            self._deaf_until = self._clock() + _AGAIN
+            return True
+        news = News(key, blocked=max(after.since - now, 0.0), borne=after.level * 60 or -1.0)
+        counts_anew = before is None or after.cut_at != before.cut_at
+        arguments = [
+            raw, _encode(after), after.level, after.depth, after.span, int(after.since * 1000),
+            int(counts_anew), _encode(news),
+        ]  # fmt: skip
+        (done,) = await self._hub.run(scripts.REMEMBER, [key, self._hub.channel], arguments)
+        if int(done):
+            self._learn(news)
+        return bool(int(done))
+
+    def _lately(self) -> Sample:
+        """What all processes together were answered, as if the others had been answered as many."""
+        now = self._clock()
+        if not self._beats:
+            return Sample(0, 0.0)
+        since, before = self._beats[0]
+        return Sample((self.answered - before) * self._hub.processes, now - since)
