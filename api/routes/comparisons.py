@@ -1,5 +1,6 @@
 """Comparisons: endpoints or jobs held against a baseline, on the same rows."""
 
+import importlib
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated
 
@@ -131,7 +132,7 @@ def compare(
 
     A failed cell has no score: it lowers the coverage and never the mean.
     """
-    # The first comparison pays for numpy and scipy, not every start of the API.
+    # `make_ready` has imported them already, unless this comes in the first seconds.
     from hikaku import comparison  # noqa: PLC0415
     from hikaku.storage import comparisons  # noqa: PLC0415
 
@@ -146,6 +147,11 @@ def compare(
             return _out(comparison.compare(columns, baseline=base, confidence=confidence))
         except UnknownName as error:
             raise UnknownName(str(error), faults=[_fault("baseline", str(error))]) from error
+
+
+def make_ready() -> None:
+    """Import numpy and scipy, which the start of the API does not wait for."""
+    importlib.import_module("hikaku.storage.comparisons")
 
 
 def _ids(text: str) -> list[str]:

@@ -76,8 +76,8 @@ def _of_scorer(base: ColumnScores, other: ColumnScores, name: str) -> Iterator[C
 def _of_coverage(
     base: ColumnScores, other: ColumnScores, match: Match, name: str
 ) -> Iterator[Caution]:
-    in_base = ~np.isnan(base.scores[name].means[match.base])
-    in_other = ~np.isnan(other.scores[name].means[match.other])
+    one, two = match.pick(base.scores[name].means, other.scores[name].means)
+    in_base, in_other = ~np.isnan(one), ~np.isnan(two)
     shares = [column.coverage(name) for column in (base, other)]
     if (in_base == in_other).all() and shares[0] == shares[1]:
         return

@@ -59,17 +59,24 @@ class ColumnScores:
         return self.scores[scorer].n_scored / self.n_cells
 
 
-def average_repeats(n_rows: int, rows: npt.NDArray[np.int64], values: Scores) -> tuple[Scores, int]:
+def average_repeats(
+    n_rows: int, rows: npt.NDArray[np.int64], values: Scores, *, repeats: int
+) -> tuple[Scores, int]:
     """Average the scores of each row over its repeats.
 
     Args:
         n_rows: Rows of the job.
+        repeats: Of each row at most; where there is one, there is nothing to average.
         rows: The row of every score, in any order.
         values: The score; NaN where there is no value.
 
     Returns:
         `RowScores.means` and `RowScores.n_scored`.
     """
+    if repeats == 1:
+        means = np.full(n_rows, np.nan)
+        means[rows] = values
+        return means, n_rows - int(np.count_nonzero(np.isnan(means)))
     is_scored = ~np.isnan(values)
     scored = rows[is_scored]
     counts = np.bincount(scored, minlength=n_rows)
@@ -85,13 +92,19 @@ class Match:
 
     base: "np.ndarray[tuple[int], np.dtype[np.intp]]"
     other: "np.ndarray[tuple[int], np.dtype[np.intp]]"
+    is_whole: bool = False
+    """Whether both columns have the same rows in the same order: there is nothing to pick."""
+
+    def pick(self, base: Scores, other: Scores) -> tuple[Scores, Scores]:
+        """Put values of the rows of both columns side by side."""
+        return (base, other) if self.is_whole else (base[self.base], other[self.other])
 
 
 def matched(base: ColumnScores, other: ColumnScores) -> Match:
     """Find the rows that are in both columns, in the order of `other`."""
     if base.row_keys is other.row_keys or list(base.row_keys) == list(other.row_keys):
         rows = np.arange(len(base.row_keys))
-        return Match(base=rows, other=rows)
+        return Match(base=rows, other=rows, is_whole=True)
     places = {key: row for row, key in enumerate(_distinct(base.row_keys))}
     pairs = [
         (places[key], row) for row, key in enumerate(_distinct(other.row_keys)) if key in places

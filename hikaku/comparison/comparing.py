@@ -137,8 +137,10 @@ def _differences(
 
 
 def _difference(base: Scores, other: Scores, match: Match, confidence: float) -> ScoreDifference:
-    baseline, candidate = base[match.base], other[match.other]
+    baseline, candidate = match.pick(base, other)
     in_both = ~(np.isnan(baseline) | np.isnan(candidate))
+    if in_both.all() and in_both.size:
+        return _paired(baseline, candidate, confidence)
     if not in_both.any():
         return ScoreDifference(
             pairs=0,
@@ -151,7 +153,11 @@ def _difference(base: Scores, other: Scores, match: Match, confidence: float) ->
             losses=0,
             ties=0,
         )
-    estimate = paired_difference(baseline[in_both], candidate[in_both], confidence=confidence)
+    return _paired(baseline[in_both], candidate[in_both], confidence)
+
+
+def _paired(baseline: Scores, candidate: Scores, confidence: float) -> ScoreDifference:
+    estimate = paired_difference(baseline, candidate, confidence=confidence)
     return ScoreDifference(
         pairs=estimate.n,
         difference=estimate.difference,

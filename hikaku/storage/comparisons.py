@@ -114,7 +114,9 @@ def _row_scores(snapshot: Snapshot, position: int, cells: Cells | None) -> RowSc
     scorer, n_rows = snapshot.scorers[position], snapshot.dataset.n_rows
     means, n_scored = np.full(n_rows, np.nan), 0
     if cells is not None:
-        means, n_scored = average_repeats(n_rows, cells.rows, cells.scores[position])
+        means, n_scored = average_repeats(
+            n_rows, cells.rows, cells.scores[position], repeats=snapshot.repeats
+        )
     return RowScores(
         type=scorer.type,
         version=scorer.version,

@@ -43,12 +43,29 @@ def unpacked(found: Sequence[Packed], n_scorers: int) -> Cells:
     """Join the shards of one endpoint."""
     latencies = np.frombuffer(b"".join(one.latencies for one in found), ">f4").astype(np.float64)
     return Cells(
-        rows=np.concatenate([_rows(one) for one in found]),
-        scores=tuple(
-            np.concatenate([_values(one, scorer) for one in found]) for scorer in range(n_scorers)
-        ),
+        rows=_all_rows(found),
+        scores=tuple(_all_values(found, scorer) for scorer in range(n_scorers)),
         latencies=latencies[~np.isnan(latencies)],
     )
+
+
+def _all_rows(found: Sequence[Packed]) -> npt.NDArray[np.int64]:
+    if any(one.rows is not None or one.repeats != 1 for one in found):
+        return np.concatenate([_rows(one) for one in found])
+    # Whole runs of rows, as almost always: one pass over all of them, not one for each shard.
+    firsts = np.array([one.row_from for one in found])
+    sizes = np.array([one.n for one in found])
+    ends = np.cumsum(sizes)
+    rows: npt.NDArray[np.int64] = np.arange(ends[-1]) + np.repeat(firsts - (ends - sizes), sizes)
+    return rows
+
+
+def _all_values(found: Sequence[Packed], scorer: int) -> npt.NDArray[np.float64]:
+    blobs = [one.scores[scorer] for one in found if one.scores and scorer < len(one.scores)]
+    is_bytes = [len(blob) for blob in blobs] == [one.n for one in found]
+    if is_bytes:  # scores of 0 and 1 alone
+        return _SCORES[np.frombuffer(b"".join(blobs), np.uint8)]
+    return np.concatenate([_values(one, scorer) for one in found])
 
 
 def _rows(one: Packed) -> npt.NDArray[np.int64]:

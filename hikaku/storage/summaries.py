@@ -72,20 +72,17 @@ select shard_id from shard_summary where stale order by shard_id limit %s for up
 
 _PLACE = "s.id, s.endpoint, s.row_from, s.row_to, s.repeat_to - s.repeat_from"
 
-_STORED = f"""
-select {_PLACE}, m.rows, m.latencies, m.scores
-  from shard s join shard_summary m on m.shard_id = s.id
- where s.job_id = %s and m.job_id = s.job_id and not m.stale
+_BEGUN = f"""
+select {_PLACE}, m.rows, m.latencies, m.scores, m.shard_id is null
+  from shard s
+  left join shard_summary m on m.shard_id = s.id and m.job_id = s.job_id and not m.stale
+ where s.job_id = %s and s.kind = 'ask' and (m.shard_id is not null
+   or n_ok + n_truncated + n_refused + n_invalid_request + n_rate_limited + n_timeout
+      + n_provider_error + n_malformed + n_budget_skipped + n_cancelled > 0)
 """  # noqa: S608 - nothing of a request is in it
 
-_BEGUN = """
-select id from shard where job_id = %s and kind = 'ask'
-   and n_ok + n_truncated + n_refused + n_invalid_request + n_rate_limited + n_timeout
-     + n_provider_error + n_malformed + n_budget_skipped + n_cancelled > 0
-"""
-
 _MADE_NOW = f"""
-select {_PLACE}, m.rows, m.latencies, m.scores
+select {_PLACE}, m.rows, m.latencies, m.scores, false
   from ({_PACKED} where s.id = any(%s)) m join shard s on s.id = m.shard_id
 """  # noqa: S608 - nothing of a request is in it
 
@@ -116,29 +113,18 @@ def refresh(session: Session, *, limit: int) -> int:
     return len(stale)
 
 
-def rebuild(session: Session, job_id: str) -> None:
-    """Sum up every finished shard of a job again, from its rows."""
-    job = ids.decode(ids.JOB, job_id)
-    finished = driver(session).execute(
-        "select id from shard where job_id = %s and state = 'done' order by id", [job]
-    )
-    keep(session, [int(shard_id) for (shard_id,) in finished])
-
-
 def read(session: Session, job_id: str, *, n_scorers: int) -> "dict[int, Cells]":
     """Read the cells of a job by endpoint; an endpoint without any is left out."""
     from hikaku.storage.packed import Packed, unpacked  # noqa: PLC0415 - workers need no numpy
 
     job = ids.decode(ids.JOB, job_id)
     with driver(session).cursor(binary=True) as cursor:
-        found = cursor.execute(_STORED, [job]).fetchall()
-        # Asked after those that are stored: one that is stored meanwhile is made, not missed.
-        stored = {shard_id for shard_id, *_ in found}
-        begun = [shard_id for (shard_id,) in cursor.execute(_BEGUN, [job])]
-        if lacking := [shard_id for shard_id in begun if shard_id not in stored]:
+        found = cursor.execute(_BEGUN, [job]).fetchall()
+        # Of one moment: a shard that is summed up after it is made from its rows, not missed.
+        if lacking := [shard_id for shard_id, *_, is_lacking in found if is_lacking]:
             found += cursor.execute(_MADE_NOW, [lacking]).fetchall()
     packed: dict[int, list[Packed]] = {}
-    for _, endpoint, *one in found:
+    for _, endpoint, *one, _ in found:
         if one[4]:
             packed.setdefault(endpoint, []).append(Packed(*one))
     return {endpoint: unpacked(of_it, n_scorers) for endpoint, of_it in packed.items()}

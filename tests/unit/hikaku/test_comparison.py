@@ -19,7 +19,7 @@ def averaged(n_rows, cells):
     cells = list(cells)
     rows = np.array([row for row, _ in cells], dtype=np.int64)
     values = np.array([np.nan if v is None else v for _, v in cells], dtype=np.float64)
-    return average_repeats(n_rows, rows, values)
+    return average_repeats(n_rows, rows, values, repeats=2)
 
 
 def scored(values: Values, **options) -> RowScores:
@@ -259,3 +259,30 @@ def test_no_limit_lies_where_no_score_can():
     versus = compare([column("a", [0, 0, 0, 0.4]), column("b", [1, 1, 1, 1])]).columns[1]
     assert versus.versus_baseline is not None
     assert versus.versus_baseline["exact_match"].high == 1.0
+
+
+@given(st.lists(st.none() | st.floats(0, 1), min_size=1, max_size=20), st.data())
+def test_without_repeats_the_means_are_the_scores_in_whatever_order(values, data):
+    shown = data.draw(st.permutations(range(len(values))))
+    rows = np.array(shown[: data.draw(st.integers(0, len(shown)))], dtype=np.int64)
+    scores = np.array([np.nan if values[row] is None else values[row] for row in rows])
+    means, n_scored = average_repeats(len(values), rows, scores, repeats=1)
+    expected, n_expected = average_repeats(len(values), rows, scores, repeats=2)
+    assert np.array_equal(means, expected, equal_nan=True)
+    assert n_scored == n_expected
+
+
+@given(st.lists(st.tuples(st.none() | st.integers(0, 1), st.none() | st.floats(0, 1)), min_size=2))
+def test_columns_with_the_same_rows_compare_as_if_their_rows_had_been_matched(pairs):
+    """The short way of equal rows against the long one, of rows that are in another order."""
+    one, two = [a for a, _ in pairs], [b for _, b in pairs]
+    straight = compare([column("a", one), column("b", two)])
+    turned = [f"q{n}" for n in reversed(range(len(pairs)))]
+    around = compare([column("a", one), column("b", two[::-1], row_keys=turned)])
+    found, expected = straight.columns[1], around.columns[1]
+    assert found.versus_baseline is not None
+    assert expected.versus_baseline is not None
+    left, right = (c["exact_match"] for c in (found.versus_baseline, expected.versus_baseline))
+    assert (left.pairs, left.wins, left.losses) == (right.pairs, right.wins, right.losses)
+    assert left.method == right.method
+    assert left.difference == (right.difference and pytest.approx(right.difference, abs=1e-12))

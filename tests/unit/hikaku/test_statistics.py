@@ -256,6 +256,15 @@ def test_percentiles_interpolate_between_sorted_values():
     assert percentiles(array(7), 50) == (7.0,)
 
 
+@given(
+    st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50),
+    st.lists(st.floats(0, 100), min_size=1, max_size=5),
+)
+def test_percentiles_are_those_of_numpy(values, points):
+    expected = np.percentile(values, points)
+    assert percentiles(np.array(values), *points) == pytest.approx(tuple(expected), abs=1e-6)
+
+
 def test_percentiles_of_nothing_are_an_error():
     with pytest.raises(ValueError, match="at least one"):
         percentiles(array(), 50)
