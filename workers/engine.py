@@ -15,10 +15,12 @@ from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 import uvloop
 
 from gateway.client import Gateway
+from gateway.shared import Hub
 from gateway.surfaces.relay import Relay
 from gateway.watching import Watcher
 from hikaku.settings import Settings
@@ -61,6 +63,7 @@ class Engine:
         sessions: Sessions,
         gateway: Gateway,
         watcher: Watcher | None = None,
+        hub: Hub | None = None,
     ) -> None:
         self._settings = settings
         self._database = Database(sessions, threads=4)
@@ -69,6 +72,8 @@ class Engine:
         self._gateway = gateway
         self._watcher = watcher
         """Follows the gateway's file; entered and left beside it."""
+        self._hub = hub
+        """The line to the limits of all processes; entered and left by the gateway."""
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
         self._opened = threading.Event()
@@ -121,7 +126,11 @@ class Engine:
             on_stop=turns.dismiss,
         )
         spool = await _spool(settings, str(lease.worker))
-        recorder = Recorder(self._database, spool, settings.spool_dir, lease.tell)
+        if self._hub is not None:
+            self._hub.me = str(lease.worker)  # So that who adopts the spool can free its places.
+        recorder = Recorder(
+            self._database, spool, settings.spool_dir, tell=lease.tell, on_death=self._bury
+        )
         await lease.join()
         await self._gateway.__aenter__()
         if self._watcher is not None:
@@ -154,6 +163,11 @@ class Engine:
         gc.set_threshold(_YOUNG, 20, 50)
         self._opened.set()
         log.info("joined the workers", extra={"worker": str(lease.worker)})
+
+    async def _bury(self, worker: UUID) -> None:
+        """Free what a dead worker held of the limits; its sockets went with it."""
+        if self._hub is not None:
+            await self._hub.bury(str(worker))
 
     async def _leave(self) -> None:
         opened = self._open

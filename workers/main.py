@@ -38,7 +38,7 @@ def batch(settings: Settings) -> Celery:
         cache=SharedCache(hub),
         companions=[hub],
     )
-    engine = Engine(settings, sessions, gateway, Watcher(gateway, file))
+    engine = Engine(settings, sessions, gateway, Watcher(gateway, file), hub)
     register_shards(app, engine)
     signals.worker_ready.connect(lambda **_: engine.start(), weak=False)
     signals.worker_shutting_down.connect(lambda **_: engine.drain(), weak=False)

@@ -6,7 +6,7 @@ One flush at a time; while Postgres is away the spool grows, and past a bound th
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -49,6 +49,7 @@ class Recorder:
         spool: Spool,
         directory: Path,
         tell: Callable[[str | None], object] = lambda _: None,
+        on_death: Callable[[UUID], Awaitable[None]] | None = None,
     ) -> None:
         """Make the writer of one process.
 
@@ -57,6 +58,7 @@ class Recorder:
             spool: Where they wait.
             directory: Of the spools of this machine.
             tell: Told what keeps this process from asking, and None when nothing does any more.
+            on_death: Told of each worker that is dead, once all that it was answered is stored.
         """
         self._database = database
         self._spool = spool
@@ -71,6 +73,7 @@ class Recorder:
         self._progress = asyncio.Condition()
         self._adopting = asyncio.Lock()
         self._tell = tell
+        self._on_death = on_death
         self._full: asyncio.Task[None] | None = None
         """Looks for room while the disk has none."""
 
@@ -155,6 +158,8 @@ class Recorder:
                 if owner is not None and is_whole and owner not in left:
                     # All its calls are known now: its money and its shards are free again.
                     await self._database.insist(partial(_release_dead, owner))
+                    if self._on_death is not None:
+                        await self._on_death(owner)
 
     async def keep_adopting(self, every: timedelta) -> None:
         """Look for dead processes for ever, so that their work is not left until a lease ends."""

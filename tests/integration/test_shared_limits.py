@@ -289,10 +289,14 @@ import asyncio, sys
 import yaml
 from gateway.config import parse
 from gateway.shared.gates import SharedGates
+from gateway.shared import places
 from gateway.shared.hub import Hub
 
-async def main(url, prefix, text):
-    async with Hub(url, prefix=prefix) as hub:
+async def main(url, prefix, text, name="", lease=""):
+    hub = Hub(url, prefix=prefix)
+    if name:
+        hub.me, places.PRESENT = name, float(lease)
+    async with hub:
         gate = SharedGates(hub, job=True).of(parse(text, {}).endpoints["a"])
         for _ in range(3):
             waiting = gate.enter(0)
@@ -330,6 +334,48 @@ async def test_the_places_of_a_killed_process_come_back(opened, valkey, prefix):
     await holder.wait()
     async with asyncio.timeout(30):
         await waiting
+
+
+async def test_who_knows_that_a_process_is_dead_frees_its_places_and_nobody_elses(
+    opened, valkey, prefix
+):
+    entry = {
+        "name": "a", "endpoint_type": "llm/v1/chat", "limits": {"concurrency": 4},
+        "model": {"provider": "echo", "name": "m"},
+    }  # fmt: skip
+    text = yaml.safe_dump({"endpoints": [entry]})
+    living, other = str(uuid4()), str(uuid4())
+    hubs = [await opened(), await opened()]
+    hubs[0].me, hubs[1].me = living, other
+    first, second = (SharedGates(hub, job=True).of(parse(text, {}).endpoints["a"]) for hub in hubs)
+    await passed(first)
+    dead = str(uuid4())
+    holder = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", HOLDER, valkey.broker_url, prefix, text, dead, "600",
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert holder.stdout is not None
+    assert await holder.stdout.readline() == b"held\n"
+    waiting = asyncio.ensure_future(passed(second))
+    await asyncio.sleep(0.5)
+    os.kill(holder.pid, signal.SIGKILL)
+    await holder.wait()
+    await asyncio.sleep(0.5)
+    assert not waiting.done()  # Its lease is good for ten minutes.
+    await hubs[1].bury(dead[:-1])  # Somebody whose name is like it.
+    await asyncio.sleep(0.5)
+    assert not waiting.done()
+    await hubs[1].bury(dead)
+    async with asyncio.timeout(10):
+        await waiting
+    redis = Redis.from_url(valkey.url)
+    (key,) = [name async for name in redis.scan_iter(f"{prefix}*places")]
+    held = set(await redis.hkeys(key))
+    present = await redis.zscore(f"{prefix}processes", dead)
+    await redis.aclose()
+    assert f"{living}:a".encode() in held
+    assert f"{dead}:a".encode() not in held
+    assert present is None
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hikaku.ids import new_uuid
 from hikaku.jobs import CellAddress, CellRecord, Outcome
 from workers import recorder
 from workers.recorder import Recorder
-from workers.spool import Spool, segments
+from workers.spool import Spool, key_of, segments
 
 
 class Remembering:
@@ -19,6 +19,11 @@ class Remembering:
     def __init__(self):
         self.stored: list[int] = []
         self.released: list[object] = []
+        self.buried: list[object] = []
+
+    async def bury(self, owner):
+        assert owner in self.released  # Its answers are stored first, and its shards are free.
+        self.buried.append(owner)
 
     async def insist(self, transaction):
         if transaction.func is recorder._release_dead:
@@ -53,7 +58,8 @@ def dead(tmp_path):
 def heir(tmp_path):
     own = Spool(tmp_path, str(new_uuid()))
     database = Remembering()
-    yield Recorder(database, own, tmp_path), database  # type: ignore[arg-type]  # it insists
+    recorder = Recorder(database, own, tmp_path, on_death=database.bury)  # type: ignore[arg-type]
+    yield recorder, database
     own.close()
 
 
@@ -62,6 +68,18 @@ async def test_shards_are_let_go_when_all_is_stored(dead, heir):
     await adopting.adopt()
     assert sorted(database.stored) == [0, 1]
     assert database.released == [dead]
+    assert database.buried == [dead]
+
+
+async def test_nothing_of_the_living_is_let_go(heir, tmp_path):
+    adopting, database = heir
+    living = Spool(tmp_path, str(new_uuid()))
+    living.settled(record(7))
+    await adopting.adopt()
+    assert database.stored == []
+    assert database.released == database.buried == []
+    living.stored(iter([key_of(record(7).address)]))
+    living.close()
 
 
 async def test_shards_are_kept_while_another_process_stores_a_part(dead, heir, tmp_path):
@@ -71,7 +89,7 @@ async def test_shards_are_kept_while_another_process_stores_a_part(dead, heir, t
     fcntl.flock(other, fcntl.LOCK_EX)  # and has not yet renamed it
     await adopting.adopt()
     assert len(database.stored) == 1
-    assert database.released == []
+    assert database.released == database.buried == []
     os.close(other)
     await adopting.adopt()
     assert sorted(database.stored) == [0, 1]
