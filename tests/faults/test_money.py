@@ -5,8 +5,9 @@ from decimal import Decimal
 import pytest
 
 from hikaku.jobs import JobState
-from hikaku.storage import budgets
+from hikaku.storage import budgets, control
 from hikaku.storage.tables import BudgetKind
+from tests.support.arena import PAID
 from tests.support.jobs import spec
 from tests.support.workers import CallLog, assert_every_cell_once, chaos, cluster, numbered_rows
 
@@ -78,3 +79,37 @@ def test_two_jobs_buy_once_though_a_buyer_is_killed(running, calls):
         assert_every_cell_once(running, job_id, CELLS)
     assert calls.calls() <= CELLS + in_flight
     assert calls.answered_more_than_once() == {}
+
+
+def test_sixteen_processes_racing_for_1000_units_never_spend_more(place):
+    """Each answer costs 3 units of at most 4; what may be billed unseen counts with 4."""
+    place.no_workers()
+    place.mood(seconds=0.05, seed=3, broken=0.03, cut=0.03)
+    racing = place.workers(16)
+    terms = {"endpoints": [PAID], "params": {"max_tokens": 4}, "budget_usd": 1_000}
+    job = place.submit(1_200, **terms)
+    place.wait(lambda: place.state(job) is JobState.PAUSED, "the money to be spent")
+    place.wait(lambda: funds(place, job).reserved_usd == 0, "what was set aside to come back")
+    asked = place.asked(job)
+    assert billed(asked) == funds(place, job).spent_usd <= 1_000
+    assert funds(place, job).left_usd < 4, "what was left would have paid for another call"
+    assert len({call.caller for call in asked}) > len(racing) / 2, "few raced"
+    with place.sessions.begin() as session:
+        budgets.set_limit(session, BudgetKind.JOB, job, Decimal(20_000))
+        control.resume(session, job)
+    place.mood(seconds=0.05)
+    place.finish(job)
+    assert billed(place.asked(job)) == funds(place, job).spent_usd >= 3_600
+    place.no_workers()
+
+
+def billed(asked):
+    """By the provider's own log: answers, and those that were cut off and may have been billed."""
+    return sum({200: 3, -1: 4}.get(call.status, 0) for call in asked)
+
+
+def funds(place, job):
+    with place.sessions() as session:
+        found = budgets.funds(session, BudgetKind.JOB, job)
+    assert found is not None
+    return found

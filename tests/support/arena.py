@@ -63,10 +63,18 @@ LIMITED = "limited"
 """An endpoint that may be asked `RPM` times a minute, by all processes together."""
 RPM = 1_200
 
+PAID = "paid"
+"""An endpoint whose tokens cost a unit each: 3 for every answer of the provider."""
+
 LEASE = 3.0
 
 CALLER = "HK_CALLER"
 """Environment variable that holds a worker's name, and is its key at the provider."""
+
+PRICES = [
+    {"input_usd_per_million_tokens": 100, "output_usd_per_million_tokens": 200},
+    {"input_usd_per_million_tokens": 0, "output_usd_per_million_tokens": 1_000_000},
+]
 
 _SPRUNG = re.compile(r"failpoint (\S+) reached at ([\d.]+)")
 
@@ -124,10 +132,7 @@ class Arena:
                 "retry": {"base": 0.05, "cap": 0.5, "max_attempts": 40},
                 "timeouts": {"total": 4},
                 "breaker": {"open": 0.3, "max_open": 1},
-                "price": {
-                    "input_usd_per_million_tokens": 100,
-                    "output_usd_per_million_tokens": 200,
-                },
+                "price": PRICES[name == PAID],
             }
             for name in names
         ]
@@ -472,6 +477,6 @@ def arena(host: str = "127.0.0.1", **settings: str) -> Iterator[Arena]:
             settings=dict(settings),
             clocks=set_clocks,
         )
-        made.configure("a", "b", LIMITED)
+        made.configure("a", "b", LIMITED, PAID)
         stack.callback(made.stop)
         yield made
