@@ -174,7 +174,7 @@ def main() -> int:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=CappedHeads,
+        http="httptools",
         log_config=None,
         access_log=False,  # `RequestFrame` writes one line per request
         server_header=False,
