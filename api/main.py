@@ -44,6 +44,7 @@ from gateway.client import Gateway
 from gateway.errors import ConfigError
 from gateway.shared import Hub, SharedBudgets, SharedCache, SharedGates, SharedQuota
 from gateway.surfaces import Shortcut
+from gateway.surfaces.heads import CappedHeads
 from gateway.usage import Recorder
 from gateway.watching import ConfigFile, Watcher
 from hikaku import logs
@@ -174,7 +175,7 @@ def main() -> int:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=CappedHeads,
         log_config=None,
         access_log=False,  # `RequestFrame` writes one line per request
         server_header=False,

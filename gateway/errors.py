@@ -58,6 +58,8 @@ class GatewayError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
+        self.param: str | None = None
+        """The parameter at fault, where a provider names it; our own stand in `code`."""
         self.status = status
         """The provider's HTTP status; None when it sent none."""
         self.retry_after = retry_after

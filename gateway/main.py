@@ -23,6 +23,7 @@ from gateway.config import Catalog, load
 from gateway.errors import ConfigError, GatewayError
 from gateway.surfaces import Documentation, Shortcut, caller_of, key_in, refusal_at, routes
 from gateway.surfaces.browsers import OwnPages
+from gateway.surfaces.heads import CappedHeads
 from gateway.surfaces.inventory import Inventory
 from gateway.usage import JsonLines, Recorder
 from gateway.watching import ConfigFile, Watcher
@@ -159,6 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         host=options.host,
         port=options.port,
         workers=options.workers,
+        http=CappedHeads,
         access_log=False,
         log_level="info",
         # A worker that loads on a busy machine is not dead: killing it makes the machine busier.

@@ -157,16 +157,28 @@ def gateway() -> None:
 
 @gateway.command("start")
 @click.option(
-    "--config-path", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True
+    "--config-path",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    envvar=["HIKAKU_GATEWAY_CONFIG", "MLFLOW_GATEWAY_CONFIG"],
+    show_envvar=True,
+    required=True,
 )
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(1, 65_535), default=5000, show_default=True)
 @click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True)
-def gateway_start(config_path: Path, host: str, port: int, workers: int) -> None:
+@click.option(
+    "--usage-log",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append one line of JSON per call to this file.",
+)
+def gateway_start(
+    config_path: Path, host: str, port: int, workers: int, usage_log: Path | None
+) -> None:
     """Serve the endpoints of a YAML file."""
+    log = () if usage_log is None else ("--usage-log", str(usage_log))
     _become(
         "gateway.main", "--config-path", str(config_path), "--host", host,
-        "--port", str(port), "--workers", str(workers),
+        "--port", str(port), "--workers", str(workers), *log,
     )  # fmt: skip
 
 

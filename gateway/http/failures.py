@@ -34,6 +34,17 @@ _LONGEST_EXCERPT = 500
 """Characters of a body that is no JSON, quoted in a message."""
 
 
+class _Error(msgspec.Struct):
+    param: str | None = None
+
+
+class _Refusal(msgspec.Struct):
+    error: _Error
+
+
+_AT_FAULT = msgspec.json.Decoder(_Refusal)
+
+
 def check(status: int, headers: Mapping[str, str], body: bytes) -> None:
     """Raise what a reply means, unless it is a success."""
     if not 200 <= status < 300:  # noqa: PLR2004 - the class of successes
@@ -44,13 +55,15 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes) -> GatewayE
     """The error that a reply without success means."""
     message, code = _explanation(body)
     kind = QuotaExhausted if _is_broke(message) else _kind(status, code)
-    return kind(
+    failure = kind(
         message or f"HTTP {status} without a word of explanation",
         # HTTP ends at 599: what somebody invents beyond cannot be passed on.
         status=status if status < _BEYOND else None,
         retry_after=_patience(status, headers),
         code=code,
     )
+    failure.param = _at_fault(body) if isinstance(failure, InvalidRequest) else None
+    return failure
 
 
 def _is_broke(message: str) -> bool:
@@ -147,6 +160,14 @@ def _explanation(body: bytes) -> tuple[str, str | None]:
     if isinstance(kind, str) and kind in _QUOTA_CODES:
         code = kind
     return (message if isinstance(message, str) else str(message)), _text(code)
+
+
+def _at_fault(body: bytes) -> str | None:
+    """The parameter that OpenAI's error object names."""
+    try:
+        return _AT_FAULT.decode(body).error.param
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _status_in(event: bytes) -> int | None:

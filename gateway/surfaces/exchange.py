@@ -135,6 +135,9 @@ class Call:
             BodyTooLargeError: It is too long.
             ClientLeftError: It broke off.
         """
+        announced = self.header(b"content-length")
+        if announced.isdecimal() and int(announced) > BODY_CAP:
+            raise BodyTooLargeError  # Before it is sent: curl asks first.
         pieces: list[bytes] = []
         length = 0
         while (message := await self.receive())["type"] == "http.request":

@@ -64,8 +64,9 @@ def openai_body(error: GatewayError) -> bytes:
 def openai_error(error: GatewayError) -> dict[str, JSON]:
     """What stands under `error`."""
     code = "model_not_found" if isinstance(error, UnknownEndpoint) else error.code
-    # `code` of an invalid request is the parameter at fault.
-    param = error.code if isinstance(error, InvalidRequest) else None
+    param = error.param
+    if isinstance(error, InvalidRequest) and error.status is None:
+        param = error.code  # Of what is refused here, it is the parameter at fault.
     return {
         "message": error.message, "type": _openai_type(error), "param": param, "code": code,
     }  # fmt: skip

@@ -16,12 +16,13 @@ from gateway.errors import (
     Unavailable,
     UnknownEndpoint,
 )
+from gateway.http import failure_of
 from gateway.surfaces import anthropic_request, responses_request
 from gateway.surfaces.access import key_in
 from gateway.surfaces.anthropic_answer import MessageEvents
 from gateway.surfaces.dialects import Dialect, asked, dialect_of
 from gateway.surfaces.mlflow_requests import Unprocessable
-from gateway.surfaces.refusals import refusal_at, status_of
+from gateway.surfaces.refusals import openai_error, refusal_at, status_of
 from gateway.surfaces.responses_answer import Head
 from gateway.surfaces.responses_events import ResponseEvents
 from gateway.surfaces.said import read
@@ -260,3 +261,22 @@ def test_the_blocks_of_a_message_are_opened_and_closed_in_turn(pieces):
     deltas = [e["delta"] for e in sent if e["type"] == "content_block_delta"]
     said = "".join(d["text"] for d in deltas if d["type"] == "text_delta")
     assert said == "".join(piece for piece in pieces if isinstance(piece, str))
+
+
+@pytest.mark.parametrize(
+    ("error", "param", "code"),
+    [
+        (
+            b'{"message":"m","type":"invalid_request_error","param":"temperature","code":null}',
+            "temperature", "invalid_request_error",
+        ),
+        (b'{"message":"m","type":"t","param":null,"code":"too_long"}', None, "too_long"),
+        (b'{"message":"m","type":"t","param":7}', None, "t"),
+        (b'"words"', None, None),
+    ],
+)  # fmt: skip
+def test_the_parameter_that_a_vendor_names_is_passed_on_and_its_code_is_not_taken_for_one(
+    error, param, code
+):
+    told = openai_error(failure_of(400, {}, b'{"error":%s}' % error))
+    assert (told["param"], told["code"]) == (param, code)
