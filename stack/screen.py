@@ -1,6 +1,7 @@
 """What `hikaku up` prints: each part as it gets ready, where everything is, what fell since."""
 
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -84,7 +85,8 @@ class Screen:
         lines += [f"  {line}" for line in self._models()] if "models" in started else []
         lines.append(f"  Endpoints  {self._plan.gateway_config}")
         lines.append(f"  Logs       {self._folder / 'logs'}")
-        lines += ["Stop with Ctrl-C.", ""]
+        stops = "Ctrl-C" if sys.stdin.isatty() else "`hikaku down`"
+        lines += [f"Stop with {stops}.", ""]
         return "\n".join(lines)
 
     def _models(self) -> list[str]:

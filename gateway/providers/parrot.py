@@ -48,11 +48,22 @@ def speak(body: JSONObject, *, reply: str | None) -> Spoken:
     prompt = prompt_of(body)
     text = _until_stop(prompt if reply is None else reply, body.get("stop"))
     pieces = tokens(text)
-    limit = body.get("max_completion_tokens") or body.get("max_tokens")
-    cut = isinstance(limit, int) and len(pieces) > limit
-    said = tuple(pieces[:limit] if isinstance(limit, int) else pieces)
+    limit = _limit(body)
+    cut = limit is not None and len(pieces) > limit
+    said = tuple(pieces[:limit])
     usage = Usage(input_tokens=_heard(body), output_tokens=len(said))
     return Spoken(pieces=said, finish_reason="length" if cut else "stop", usage=usage)
+
+
+def _limit(body: JSONObject) -> int | None:
+    for name in ("max_completion_tokens", "max_tokens"):
+        limit = body.get(name)
+        if limit is None:
+            continue
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+            raise InvalidRequest(f"`{name}` must be a whole number above 0", code=name)
+        return limit
+    return None
 
 
 def refuse_unknown(body: JSONObject, understood: Iterable[str]) -> None:

@@ -3,6 +3,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.client import Gateway
 from gateway.config import parse
 from gateway.errors import (
     AccessDenied,
@@ -404,3 +405,13 @@ routes:
     instruct = parse(text % ("new", "gpt-3.5-turbo-instruct"), {}).endpoints["new"]
     assert (await bind(instruct, transport).complete({"prompt": TEXT})).text == TEXT
     assert transport.requests[0].url.endswith("/v1/completions")
+
+
+@pytest.mark.parametrize("limit", [0, -1, "5", 1.5, True])
+async def test_echo_refuses_a_limit_of_tokens_that_is_none(limit):
+    text = "endpoints: [{name: a, endpoint_type: llm/v1/chat, model: {provider: echo}}]"
+    async with Gateway(parse(text, {})) as gateway:
+        with pytest.raises(InvalidRequest, match="`max_tokens` must be a whole number above 0"):
+            await gateway.chat(
+                "a", {"messages": [{"role": "user", "content": "a b c"}], "max_tokens": limit}
+            )
