@@ -24,7 +24,7 @@ from hikaku.errors import NotFound
 from hikaku.jobs import FAILED_OUTCOMES, JobState, Outcome
 from hikaku.specs import Growth, Reuse, SnapshotDataset, SnapshotEndpoint, SnapshotPrompt
 from hikaku.storage.jobs import EndpointProgress, Progress
-from hikaku.storage.standings import Standing, Tracked
+from hikaku.storage.standings import HandedOver, Standing, Tracked
 
 
 class Counts(Out):
@@ -95,6 +95,17 @@ class JobTracking(Out):
     error: str | None = Field(default=None, description="Why the last try did not succeed.")
 
 
+class VendorBatches(Out):
+    """What of a job goes through the batch interfaces of vendors."""
+
+    waiting: int = Field(description="Batches that are not handed over yet.")
+    running: int = Field(description="Batches at their vendor.")
+    ended: int = Field(description="Batches that came back.")
+    given_up: int = Field(description="Batches whose cells are asked online.")
+    requests: int = Field(description="Handed over, in all batches.")
+    error: str | None = Field(description="What one of them met.")
+
+
 class JobLinks(Out):
     """Where to go on."""
 
@@ -149,6 +160,9 @@ class JobOut(Out):
         description="How large the job became by each extension, oldest first."
     )
     mlflow: JobTracking
+    vendor_batches: VendorBatches | None = Field(
+        description="null: all of it is asked online (`execution`)."
+    )
     links: JobLinks
 
 
@@ -268,7 +282,21 @@ def _job_out(job: Standing, submission: Submission, tracked: JobTracking, now: d
         rescored_from=snapshot.rescored_from,
         extensions=list(snapshot.extensions),
         mlflow=tracked,
+        vendor_batches=_vendor_batches(job.handed_over),
         links=_links(job.id),
+    )
+
+
+def _vendor_batches(found: HandedOver | None) -> VendorBatches | None:
+    if found is None:
+        return None
+    return VendorBatches(
+        waiting=found.waiting,
+        running=found.running,
+        ended=found.ended,
+        given_up=found.given_up,
+        requests=found.requests,
+        error=found.error,
     )
 
 

@@ -28,6 +28,21 @@ class Tracked(Struct, frozen=True):
     error: str | None
 
 
+class HandedOver(Struct, frozen=True, kw_only=True):
+    """What of a job goes through the batch interfaces of vendors."""
+
+    waiting: int
+    """Batches that no vendor has yet."""
+    running: int
+    ended: int
+    given_up: int
+    """Batches whose cells are asked online."""
+    requests: int
+    """Handed over, in all batches."""
+    error: str | None
+    """What one of them met last."""
+
+
 class Event(Struct, frozen=True):
     """Something that happened to a job."""
 
@@ -61,6 +76,8 @@ class Standing(Struct, frozen=True, kw_only=True):
     """None before the job has ended."""
     budget: Funds | None
     project_budget: Funds | None
+    handed_over: HandedOver | None
+    """None where nothing is."""
     account: Account | None
     """None where no budget holds it, or no claim has held money of one."""
     endpoints: dict[int, EndpointProgress] | None
@@ -93,7 +110,8 @@ select row_to_json(standing)::text from (
            hashtextextended(j.snapshot::text, 0) as version,
            case when %(whole)s then j.snapshot end as snapshot,
            tracked.line as tracked, own.funds as budget, shared.funds as project_budget,
-           account.sums as account, done.endpoints, happened.events
+           account.sums as account, elsewhere.batches as handed_over, done.endpoints,
+           happened.events
       from unnest(%(jobs)s::uuid[], %(ids)s::text[]) asked(job, id)
       join job j on j.id = asked.job
       left join lateral ({_OF_JOB}) own on true
@@ -107,6 +125,14 @@ select row_to_json(standing)::text from (
       left join lateral (
         select json_build_object('state', state, 'run_id', run_id, 'url', url, 'error', error)
                as line from tracking where job_id = j.id) tracked on true
+      left join lateral (
+        select json_build_object(
+                 'waiting', count(*) filter (where state in ('planned', 'handing_over')),
+                 'running', count(*) filter (where state = 'running'),
+                 'ended', count(*) filter (where state = 'ended'),
+                 'given_up', count(*) filter (where state = 'given_up'),
+                 'requests', sum(n_requests), 'error', max(error)) as batches
+          from offload where job_id = j.id having count(*) > 0) elsewhere on true
       left join lateral (
         select json_object_agg(endpoint, part) as endpoints from (
             select endpoint, {PART} as part from shard

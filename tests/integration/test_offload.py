@@ -11,7 +11,7 @@ from sqlalchemy import select
 from hikaku.errors import InvalidInput
 from hikaku.failpoints import Point
 from hikaku.jobs import JobState, Outcome
-from hikaku.storage import control
+from hikaku.storage import control, standings
 from hikaku.storage.connection import open_engine, open_sessions
 from hikaku.storage.tables import CellResult, Offload
 from tests.integration.test_batches import database
@@ -193,6 +193,13 @@ def test_more_than_a_vendor_takes_at_once_is_several_batches_and_one_of_them_fai
     assert vendor.online == Counter(prompt for _, prompt in batches[1].requests)
     texts = completions(running, job_id)
     assert {n for n, text in texts.items() if text is None} == {158, 159}
+    ended, given_up = (4, 1) if name == "small-gpt" else (5, 0)
+    with running.sessions() as session:
+        found = standings.one(session.connection(), job_id).handed_over
+    assert found is not None
+    assert (found.waiting, found.running, found.ended, found.given_up) == (0, 0, ended, given_up)
+    assert found.requests == rows
+    assert found.error == ("no such luck" if given_up else None)
     assert all(text in (None, f"{name}-りんご{n}") for n, text in texts.items())
     assert totals(running, job_id).repeated_calls == 0
 

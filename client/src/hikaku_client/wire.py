@@ -137,6 +137,17 @@ class EstimateAnswer(Needs):
     pilot: PilotAnswer
 
 
+class VendorBatchesAnswer(TypedDict):
+    """`vendor_batches` of a job."""
+
+    waiting: int
+    running: int
+    ended: int
+    given_up: int
+    requests: int
+    error: str | None
+
+
 class JobAnswer(TypedDict):
     """`GET /jobs/{id}`."""
 
@@ -150,6 +161,7 @@ class JobAnswer(TypedDict):
     counts: Counts
     calls: NotRequired[int]
     repeated_calls: NotRequired[int]
+    vendor_batches: NotRequired[VendorBatchesAnswer | None]
     reused: NotRequired[int]
     rate_per_second: NotRequired[float | None]
     eta_seconds: NotRequired[float | None]

@@ -24,6 +24,8 @@ class Words:
     ended: str
     reused: str
     repeated: str
+    vendor_batches: str
+    batches: str
     failures_hint: str
     error_rate: str
     # comparison
@@ -129,6 +131,9 @@ ENGLISH = Words(
     ended="{name}: {state}, {done} of {total} cells recorded in {time}",
     reused="{reused} of {total} cells were answered from recorded completions, without a call.",
     repeated="{repeated} calls had to be made again after an interruption.",
+    vendor_batches="vendor's batches",
+    batches="{waiting} waiting, {running} running, {ended} ended, "
+    "{given_up} given up ({requests} requests)",
     failures_hint="{failed} cells failed and have no score. See why, and try them again:",
     error_rate="{rate} of the cells have no result; the limit is {limit} (--max-error-rate).",
     comparison="Comparison",
@@ -246,6 +251,9 @@ JAPANESE = Words(
     ended="{name}: {state}、{total} セル中 {done} セルを記録、{time}",
     reused="{total} セル中 {reused} セルは記録済みの応答を使い、呼び出しをしていません。",
     repeated="中断のため {repeated} 回の呼び出しをやり直しました。",
+    vendor_batches="ベンダーのバッチ",
+    batches="待機 {waiting}、実行中 {running}、終了 {ended}、"
+    "断念 {given_up} (リクエスト {requests} 件)",
     failures_hint="{failed} セルが失敗し、スコアがありません。理由と再試行:",
     error_rate="結果のないセルが {rate} あります。上限は {limit} です (--max-error-rate)。",
     comparison="比較",

@@ -162,6 +162,21 @@ def test_tokens_that_nobody_reported_are_not_shown_as_none_or_zero(server, hikak
     assert f"tokens in / out {line}" in told
 
 
+@pytest.mark.parametrize(
+    ("language", "line"),
+    [
+        ("en", "vendor's batches 1 waiting, 2 running, 3 ended, 0 given up (90,000 requests)"),
+        ("ja", "ベンダーのバッチ 待機 1、実行中 2、終了 3、断念 0 (リクエスト 90,000 件)"),
+    ],
+)
+def test_batches_at_a_vendor_are_shown_with_what_they_met(server, hikaku, language, line):
+    batches = {"waiting": 1, "running": 2, "ended": 3, "given_up": 0, "requests": 90_000}
+    server.on(f"GET /jobs/{JOB}", job(vendor_batches=batches | {"error": "Unavailable: gone"}))
+    told = " ".join(hikaku("show", JOB, "--lang", language).stdout.split())
+    assert line in told
+    assert "(Unavailable: gone)" in told
+
+
 def test_ctrl_c_detaches_with_130_and_stops_nothing(server, hikaku):
     def interrupt(_):
         raise KeyboardInterrupt

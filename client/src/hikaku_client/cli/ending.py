@@ -14,6 +14,7 @@ from hikaku_client.comparison import Comparison
 from hikaku_client.errors import NotReachable, WaitTimeout
 from hikaku_client.gates import Gate
 from hikaku_client.jobs import Job, command
+from hikaku_client.wire import VendorBatchesAnswer
 
 MLFLOW_PATIENCE = 10.0
 """Seconds to wait for MLflow after the job has ended; it must not hold anyone up."""
@@ -137,6 +138,8 @@ def _notes(app: App, job: Job) -> Iterator[Text]:
         yield Text(words.reused.format(reused=text.count(reused), total=total), style="cyan")
     if repeated := answer.get("repeated_calls", 0):
         yield Text(words.repeated.format(repeated=text.count(repeated)), style="yellow")
+    if batches := answer.get("vendor_batches"):
+        yield Text(f"{words.vendor_batches}: {handed_over(app, batches)}", style="cyan")
     if failed := counts["failed"]:
         lines = [
             words.failures_hint.format(failed=text.count(failed)),
@@ -144,6 +147,14 @@ def _notes(app: App, job: Job) -> Iterator[Text]:
             "  " + command(app.client.server, "retry-failed", job.id, "--wait"),
         ]
         yield Text("\n".join(lines), style="yellow")
+
+
+def handed_over(app: App, batches: VendorBatchesAnswer) -> str:
+    """Say how far the batches of a job are at its vendors."""
+    counted = {name: text.count(n) for name, n in batches.items() if isinstance(n, int)}
+    line = app.words.batches.format(**counted)
+    reason = text.one_line(batches["error"])
+    return f"{line} ({reason})" if reason else line
 
 
 def _verdict(app: App, job: Job, comparison: Comparison, terms: Terms) -> Exit:

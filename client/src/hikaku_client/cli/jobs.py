@@ -11,7 +11,7 @@ from rich.text import Text
 
 from hikaku_client import progress, text
 from hikaku_client.cli.app import App, connection_options, json_option, pass_app
-from hikaku_client.cli.ending import ended, where_to_look
+from hikaku_client.cli.ending import ended, handed_over, where_to_look
 from hikaku_client.jobs import Format, Job
 from hikaku_client.wire import CellAnswer, Score
 
@@ -105,6 +105,8 @@ def _facts(app: App, job: Job) -> Table:
     grid.add_row(words.scorers, text.visible(scorers) or text.UNKNOWN)
     grid.add_row(words.repeats, str(answer.get("repeats", 1)))
     grid.add_row(words.cost, _cost(app, job))
+    if batches := answer.get("vendor_batches"):
+        grid.add_row(words.vendor_batches, handed_over(app, batches))
     if budget := answer.get("budget"):
         grid.add_row(words.budget, words.budget_of.format(**budget))
     if (foreseen := answer.get("estimate")) and (cost := foreseen["cost_usd"]) is not None:
