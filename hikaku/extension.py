@@ -14,6 +14,13 @@ from hikaku.errors import Conflict, Fault, InvalidInput
 from hikaku.jobs import Control, Hint, JobState, after
 from hikaku.planning import Grid, plan_more
 from hikaku.pricing import unbounded
+from hikaku.resolving import (
+    check_size,
+    check_variables,
+    resolve_dataset,
+    resolve_endpoints,
+    resolve_scorers,
+)
 from hikaku.specs import (
     EndpointIdentity,
     EndpointRef,
@@ -27,13 +34,6 @@ from hikaku.specs import (
 from hikaku.storage import budgets, control, datasets, jobs, pilots
 from hikaku.storage.datasets import Revision
 from hikaku.storage.tables import Job
-from hikaku.submission import (
-    check_size,
-    check_variables,
-    resolve_dataset,
-    resolve_endpoints,
-    resolve_scorers,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,11 +17,12 @@ from hikaku.errors import NotFound
 from hikaku.estimation import Interval, Stratum
 from hikaku.jobs import JobState
 from hikaku.pricing import Tariff, tariff
+from hikaku.resolving import resolve
 from hikaku.specs import EndpointIdentity, JobSpec, Reuse, Snapshot
 from hikaku.storage import budgets, estimates, jobs, pilots
 from hikaku.storage.pilots import Tried
 from hikaku.storage.tables import BudgetKind
-from hikaku.submission import Submitted, check_budgets, resolve, store
+from hikaku.submission import Submitted, check_budgets, store
 
 IN_FLIGHT = 400
 """Calls at once of all endpoints together, where they have no limit: one worker process."""

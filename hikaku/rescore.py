@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 from hikaku.errors import Conflict
 from hikaku.jobs import JobState
 from hikaku.planning import plan
+from hikaku.resolving import check_variables, resolve_scorers
 from hikaku.specs import Reuse, ScorerSpec, Snapshot
 from hikaku.storage import datasets, jobs
-from hikaku.submission import Submitted, check_variables, resolve_scorers, store
+from hikaku.submission import Submitted, store
 
 
 def rescore(

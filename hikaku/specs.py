@@ -4,10 +4,9 @@ A `JobSpec` is the body of `POST /api/v1/jobs`, the YAML of `hikaku run` and wha
 posts at every slot. A `Snapshot` is the same with every name resolved: it decides the results.
 """
 
-from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
@@ -283,64 +282,6 @@ class EndpointIdentity(Closed):
     """The most that the model writes in one answer, where the table of prices knows it."""
     batch_price_factor: Decimal | None = None
     """What a call costs by the vendor's batch interface beside an online one; None: no such."""
-
-
-class Priced(Protocol):
-    """What tokens cost, as a gateway says it."""
-
-    @property
-    def input_usd_per_million_tokens(self) -> Decimal | None: ...  # noqa: D102
-    @property
-    def output_usd_per_million_tokens(self) -> Decimal | None: ...  # noqa: D102
-    @property
-    def cached_input_usd_per_million_tokens(self) -> Decimal | None: ...  # noqa: D102
-
-
-class Described(Protocol):
-    """An endpoint, as a gateway describes it."""
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def endpoint_type(self) -> str: ...  # noqa: D102
-    @property
-    def provider(self) -> str: ...  # noqa: D102
-    @property
-    def model(self) -> str | None: ...  # noqa: D102
-    @property
-    def fingerprint(self) -> str: ...  # noqa: D102
-    @property
-    def settings(self) -> Mapping[str, Any]: ...  # noqa: D102
-    @property
-    def price(self) -> Priced | None: ...  # noqa: D102
-    @property
-    def price_source(self) -> str | None: ...  # noqa: D102
-    @property
-    def max_output_tokens(self) -> int | None: ...  # noqa: D102
-    @property
-    def batch_price_factor(self) -> Decimal | None: ...  # noqa: D102
-
-
-def identity(endpoint: Described) -> EndpointIdentity:
-    """Take from a gateway's endpoint what a job keeps of it."""
-    price = endpoint.price
-    return EndpointIdentity.model_validate(
-        {
-            "name": endpoint.name,
-            "endpoint_type": str(endpoint.endpoint_type),
-            "provider": endpoint.provider,
-            "model": endpoint.model,
-            "fingerprint": endpoint.fingerprint,
-            "settings": dict(endpoint.settings),
-            "input_usd_per_million_tokens": price and price.input_usd_per_million_tokens,
-            "output_usd_per_million_tokens": price and price.output_usd_per_million_tokens,
-            "cached_input_usd_per_million_tokens": price
-            and price.cached_input_usd_per_million_tokens,
-            "price_source": endpoint.price_source,
-            "max_output_tokens": endpoint.max_output_tokens,
-            "batch_price_factor": endpoint.batch_price_factor,
-        }
-    )
 
 
 class SnapshotEndpoint(EndpointIdentity):

@@ -13,10 +13,11 @@ from gateway.client import Gateway
 from gateway.shared import Hub, SharedBudgets, SharedCache, SharedGates
 from gateway.watching import ConfigFile, Watcher
 from hikaku.failpoints import arm
+from hikaku.identities import identity
 from hikaku.logs import configure
 from hikaku.queue import BATCH, INTERACTIVE, MAINTENANCE, Queue, celery_app
 from hikaku.settings import Settings
-from hikaku.specs import EndpointIdentity, identity
+from hikaku.specs import EndpointIdentity
 from hikaku.storage.connection import open_engine, open_sessions
 from workers.batches import Batches
 from workers.engine import Engine

@@ -13,7 +13,8 @@ from gateway.config.published import published
 from gateway.surfaces.inventory import inventory
 from gateway.types import EndpointType
 from hikaku.errors import Conflict, InvalidInput
-from hikaku.specs import EndpointIdentity, identity
+from hikaku.identities import identity
+from hikaku.specs import EndpointIdentity
 
 router = resource("/endpoints", "endpoints")
 

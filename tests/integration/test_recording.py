@@ -53,7 +53,7 @@ def tables_agree(sessions, job_id):
 
 
 def test_a_job_that_is_too_large_is_refused_before_anything_is_planned(sessions, monkeypatch):
-    monkeypatch.setattr("hikaku.submission.MAX_CELLS", 7)
+    monkeypatch.setattr("hikaku.resolving.MAX_CELLS", 7)
     store(sessions, spec(repeats=1))
     with pytest.raises(InvalidInput, match="2 rows x 2 endpoints x 2 repeats are 8 cells"):
         store(sessions, spec(repeats=2))

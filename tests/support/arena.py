@@ -24,9 +24,10 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway.config import load
 from hikaku.failpoints import Point
+from hikaku.identities import identity
 from hikaku.jobs import JobState
 from hikaku.queue import Queue, celery_app
-from hikaku.specs import EndpointIdentity, JobSpec, identity
+from hikaku.specs import EndpointIdentity, JobSpec
 from hikaku.storage import jobs
 from hikaku.storage.connection import Sessions, open_engine, open_sessions
 from hikaku.submission import submit

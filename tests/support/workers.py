@@ -17,9 +17,10 @@ import yaml
 from sqlalchemy import select
 
 from gateway.config import load
+from hikaku.identities import identity
 from hikaku.jobs import JobState, Outcome
 from hikaku.queue import Queue, celery_app
-from hikaku.specs import EndpointIdentity, JobSpec, identity
+from hikaku.specs import EndpointIdentity, JobSpec
 from hikaku.storage import jobs
 from hikaku.storage.connection import Sessions
 from hikaku.storage.jobs import Progress
