@@ -93,16 +93,27 @@ class Used:
 
 
 def write(session: Session, lines: Sequence[UsageLine]) -> None:
-    """Add calls to the sums, and keep them singly; their days' partitions must be open."""
+    """Keep calls singly, and add them to the sums; their days' partitions must be open.
+
+    A call that is kept already is not summed again: whoever does not know whether a batch was
+    committed may write it once more, alone or with others.
+    """
     if not lines:
+        return
+    fresh = _kept(session, lines)
+    if not fresh:
         return
     statement = insert(UsageHour)
     sums = {
         name: getattr(UsageHour, name) + statement.excluded[name] for name in (*_HOURLY, "cost_usd")
     }
     session.execute(
-        statement.on_conflict_do_update(index_elements=list(_KEY), set_=sums), _hours(lines)
+        statement.on_conflict_do_update(index_elements=list(_KEY), set_=sums), _hours(fresh)
     )
+
+
+def _kept(session: Session, lines: Sequence[UsageLine]) -> list[UsageLine]:
+    """Keep each call, with its price; those that were not kept before."""
     ids = {line.price: line.price.id for line in lines if line.price is not None}
     if ids:
         prices = [{"id": found} | asdict(price) for price, found in ids.items()]
@@ -114,7 +125,23 @@ def write(session: Session, lines: Sequence[UsageLine]) -> None:
         | {"price_id": ids[line.price] if line.price is not None else None}
         for line in lines
     ]
-    session.execute(insert(UsageCall).on_conflict_do_nothing(), rows)
+    statement = insert(UsageCall).on_conflict_do_nothing()
+    counted = statement.execution_options(preserve_rowcount=True)
+    if session.connection().execute(counted, rows).rowcount == len(rows):
+        return list(lines)
+    fresh = _inserted_now(session, lines)
+    by_key = {(line.at, line.request_id): line for line in reversed(lines)}
+    return [line for key, line in by_key.items() if key in fresh]
+
+
+def _inserted_now(session: Session, lines: Sequence[UsageLine]) -> set[tuple[datetime, str]]:
+    """What this transaction has kept; asked only when some of it was there, as that is dearer."""
+    found = session.execute(
+        select(UsageCall.at, UsageCall.request_id)
+        .where(UsageCall.at.between(min(line.at for line in lines), max(line.at for line in lines)))
+        .where(text("usage_call.xmin = pg_current_xact_id()::xid"))
+    )
+    return {(row.at, row.request_id) for row in found}
 
 
 def open_days(session: Session, days: Sequence[date]) -> None:

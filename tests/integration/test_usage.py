@@ -4,12 +4,14 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import event, func, select, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from api.usage import UsageSink
 from gateway.config import Price
 from gateway.errors import Outcome
-from gateway.usage import UsageRecord
+from gateway.usage import Recorder, UsageRecord
 from hikaku.storage import usage
 from hikaku.storage.connection import Sessions
 from hikaku.storage.tables import Shard, UsageCall, UsageHour, UsagePrice
@@ -72,6 +74,31 @@ async def test_calls_are_summed_by_the_hour_and_kept_singly(sessions):
     assert (free.calls, free.provider_calls, free.cost_unknown) == (10, 20, 10)
     assert [(one.group, one.calls) for one in callers] == [("", 10), ("key-1", 31)]
     assert sum(one.calls for one in days) == 41
+
+
+async def test_a_batch_whose_commit_was_not_confirmed_is_counted_once(sessions):
+    kept = sink(sessions)
+    await kept.write([record(0)])  # The day's partition is open.
+    unconfirmed: list[Session] = []
+
+    def lose_the_answer(session: Session) -> None:
+        if not unconfirmed:
+            unconfirmed.append(session)
+            raise OperationalError("COMMIT", None, Exception("the connection was lost"))
+
+    event.listen(sessions, "after_commit", lose_the_answer)
+    recorder = Recorder(kept)
+    for number in range(1, 6):
+        recorder.note(record(number))
+    await recorder.stop()  # It could not be written, it seems: the records are kept ...
+    for number in range(6, 9):
+        recorder.note(record(number))
+    await recorder.stop()  # ... and come again, with others.
+    assert len(unconfirmed) == 1
+    with sessions() as session:
+        assert session.scalar(select(func.count()).select_from(UsageCall)) == 9
+        (hour,) = session.scalars(select(UsageHour)).all()
+    assert (hour.calls, hour.input_tokens, hour.output_tokens) == (9, 9_000, 4_500)
 
 
 async def test_an_answer_from_the_cache_costs_nothing(sessions):
