@@ -126,10 +126,11 @@ class ChaosTransport(Transport):
             vectors = [parrot.vector(str(text)) for text in texts]
             return dialect.embeddings_body(vectors, usage=Usage(), model=self._model)
         spoken = parrot.speak(body, reply=self._options.get("reply"))
-        write = dialect.text_body if "prompt" in body else dialect.chat_body
-        return write(
-            spoken.text, finish_reason=spoken.finish_reason, usage=spoken.usage, model=self._model
-        )
+        text, reason, usage = spoken.text, spoken.finish_reason, spoken.usage
+        if "prompt" in body:
+            return dialect.text_body(text, finish_reason=reason, usage=usage, model=self._model)
+        choice = dialect.chat_choice(text, finish_reason=reason)
+        return dialect.chat_body([choice], usage=usage, model=self._model)
 
     def _streamed(self, body: JSONObject) -> bytes:
         spoken = parrot.speak(body, reply=self._options.get("reply"))

@@ -3,13 +3,16 @@
 import time
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from gateway.errors import MalformedAnswer
 from gateway.http.failures import event_failure
 from gateway.types import JSON, Answer, JSONObject, Usage
+
+Head: TypeAlias = dict[str, object]
+"""What all chunks of a stream have in common."""
 
 
 class _Message(msgspec.Struct):
@@ -163,17 +166,22 @@ def made_up_call_id() -> str:
     return f"call_{uuid.uuid4().hex[:24]}"
 
 
-def chat_body(
+def chat_body(choices: Sequence[JSON], *, usage: Usage, model: str | None) -> bytes:
+    """Write a chat completion."""
+    return _written("chat.completion", "chatcmpl", choices, usage, model)
+
+
+def chat_choice(
     text: str | None,
     *,
     finish_reason: str | None,
-    usage: Usage,
-    model: str | None,
+    index: int = 0,
     tool_calls: Sequence[JSONObject] = (),
     refusal: str | None = None,
     reasoning: str | None = None,
-) -> bytes:
-    """Write a chat completion."""
+    logprobs: JSONObject | None = None,
+) -> dict[str, JSON]:
+    """One answer of a chat completion."""
     message: dict[str, JSON] = {
         "role": "assistant",
         "content": text,
@@ -182,14 +190,14 @@ def chat_body(
     }
     if reasoning is not None:
         message["reasoning_content"] = reasoning
-    choice: JSON = {"index": 0, "message": message, "finish_reason": finish_reason}
-    return _written("chat.completion", "chatcmpl", choice, usage, model)
+    choice: dict[str, JSON] = {"index": index, "message": message, "finish_reason": finish_reason}
+    return choice if logprobs is None else choice | {"logprobs": logprobs}
 
 
 def text_body(text: str, *, finish_reason: str | None, usage: Usage, model: str | None) -> bytes:
     """Write a text completion."""
     choice: JSON = {"index": 0, "text": text, "finish_reason": finish_reason, "logprobs": None}
-    return _written("text_completion", "cmpl", choice, usage, model)
+    return _written("text_completion", "cmpl", [choice], usage, model)
 
 
 def embeddings_body(
@@ -207,22 +215,24 @@ def embeddings_body(
 class ChunkWriter:
     """Writes the chunks of one stream: same id, time and model in all of them."""
 
-    def __init__(self, *, chat: bool, model: str | None) -> None:
+    def __init__(
+        self, *, chat: bool, model: str | None, index: int = 0, head: Head | None = None
+    ) -> None:
         self._chat = chat
         kind, prefix = (
             ("chat.completion.chunk", "chatcmpl") if chat else ("text_completion", "cmpl")
         )
-        self._head: dict[str, object] = {
-            "id": f"{prefix}-{uuid.uuid4().hex}",
-            "object": kind,
-            "created": int(time.time()),
-            "model": model,
-        }
+        self._head = head or _head(kind, prefix, model)
+        self._index = index
         self._begun = False
+
+    def of_choice(self, index: int) -> "ChunkWriter":
+        """Writes another of several answers in the same stream."""
+        return ChunkWriter(chat=self._chat, model=None, index=index, head=self._head)
 
     def piece(self, text: str | None, *, finish_reason: str | None = None) -> bytes:
         """A piece of text, or the end (text None)."""
-        choice: dict[str, object] = {"index": 0, "finish_reason": finish_reason}
+        choice: dict[str, object] = {"index": self._index, "finish_reason": finish_reason}
         if self._chat:
             role = {} if self._begun else {"role": "assistant"}
             choice["delta"] = role | ({"content": text} if text is not None else {})
@@ -262,7 +272,7 @@ class ChunkWriter:
     def _delta(self, delta: dict[str, object]) -> bytes:
         role = {} if self._begun else {"role": "assistant", "content": None}
         self._begun = True
-        choice = {"index": 0, "delta": role | delta, "finish_reason": None}
+        choice = {"index": self._index, "delta": role | delta, "finish_reason": None}
         return msgspec.json.encode(self._head | {"choices": [choice], "usage": None})
 
     def usage(self, usage: Usage) -> bytes:
@@ -368,17 +378,21 @@ def _counts(usage: Usage) -> dict[str, JSON]:
     return counts
 
 
-def _written(kind: str, prefix: str, choice: JSON, usage: Usage, model: str | None) -> bytes:
+def _written(
+    kind: str, prefix: str, choices: Sequence[JSON], usage: Usage, model: str | None
+) -> bytes:
     return msgspec.json.encode(
-        {
-            "id": f"{prefix}-{uuid.uuid4().hex}",
-            "object": kind,
-            "created": int(time.time()),
-            "model": model,
-            "choices": [choice],
-            "usage": _counts(usage),
-        }
+        _head(kind, prefix, model) | {"choices": choices, "usage": _counts(usage)}
     )
+
+
+def _head(kind: str, prefix: str, model: str | None) -> Head:
+    return {
+        "id": f"{prefix}-{uuid.uuid4().hex}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": model,
+    }
 
 
 def _excerpt(raw: bytes) -> str:

@@ -25,13 +25,9 @@ class EchoProvider(Abilities, Provider):
     @override
     async def chat(self, body: JSONObject) -> Answer:
         spoken = await self._spoken(body)
+        choice = dialect.chat_choice(spoken.text, finish_reason=spoken.finish_reason)
         return dialect.chat_answer(
-            dialect.chat_body(
-                spoken.text,
-                finish_reason=spoken.finish_reason,
-                usage=spoken.usage,
-                model=self._model,
-            )
+            dialect.chat_body([choice], usage=spoken.usage, model=self._model)
         )
 
     @override

@@ -9,11 +9,18 @@ import msgspec
 from typing_extensions import override
 
 from gateway.config import Endpoint
-from gateway.errors import MalformedAnswer
+from gateway.errors import InvalidRequest, MalformedAnswer
 from gateway.http import Transport, WireRequest
 from gateway.providers.conversation import Image, Part, Text, ToolCall, ToolResult, Turn, read
 from gateway.providers.echo import texts_to_embed
-from gateway.providers.gemini_answers import Reading, failure, read_answer, read_embeddings
+from gateway.providers.gemini_answers import (
+    Reading,
+    check_number,
+    failure,
+    read_answer,
+    read_embeddings,
+)
+from gateway.providers.gemini_logprobs import asked_for
 from gateway.providers.judged import called, embedded, encoding_of, opened
 from gateway.providers.parrot import wants_usage
 from gateway.providers.provider import Abilities, Provider
@@ -100,13 +107,16 @@ class GeminiProvider(Abilities, Provider):
 
     @override
     async def chat(self, body: JSONObject) -> Answer:
-        request = await self._door.request("generateContent", self._payload(body))
+        payload = self._payload(body, streamed=False)
+        request = await self._door.request("generateContent", payload)
         reply = await called(self._transport, request, failure)
-        return read_answer(reply.body)
+        logprobs = body.get("logprobs") is True
+        return read_answer(reply.body, n=_number(body.get("n")), logprobs=logprobs)
 
     @override
     async def stream_chat(self, body: JSONObject) -> AsyncGenerator[bytes, None]:
-        request = await self._door.request("streamGenerateContent?alt=sse", self._payload(body))
+        payload = self._payload(body, streamed=True)
+        request = await self._door.request("streamGenerateContent?alt=sse", payload)
         reading = Reading()
         async with opened(self._transport, request, failure) as reply:
             async for event in events(reply.chunks):
@@ -114,6 +124,7 @@ class GeminiProvider(Abilities, Provider):
                     yield chunk
         if not reading.finished:
             raise MalformedAnswer("the stream ended before the answer did")
+        check_number(reading.answers, _number(body.get("n")))
         if wants_usage(body):
             yield reading.usage()
 
@@ -131,18 +142,21 @@ class GeminiProvider(Abilities, Provider):
             raise MalformedAnswer(f"{len(vectors)} embeddings for {len(texts)} texts")
         return embedded(vectors, encoding=encoding, usage=usage, model=self._model)
 
-    def _payload(self, body: JSONObject) -> dict[str, JSON]:
-        return _payload(body, ids=self._door.ids, budgets="gemini-2" in (self._model or ""))
+    def _payload(self, body: JSONObject, *, streamed: bool) -> dict[str, JSON]:
+        budgets = "gemini-2" in (self._model or "")
+        return _payload(body, ids=self._door.ids, budgets=budgets, streamed=streamed)
 
 
-def _payload(body: JSONObject, *, ids: bool, budgets: bool) -> dict[str, JSON]:
+def _payload(body: JSONObject, *, ids: bool, budgets: bool, streamed: bool) -> dict[str, JSON]:
     wishes, conversation = Wishes(body), read(body)
     turns = [_content(turn, ids=ids) for turn in conversation.alternating()]
     payload: dict[str, JSON] = {"contents": turns, **wishes.carry(_REQUEST)}
     if conversation.system:
         payload["systemInstruction"] = {"parts": [{"text": text} for text in conversation.system]}
-    payload |= _tools(wishes)
-    if config := _generation(wishes, budgets=budgets):
+    payload |= (tools := _tools(wishes))
+    config = _generation(wishes, budgets=budgets)
+    config |= asked_for(wishes, vendor=_VENDOR, streamed=streamed, tools=bool(tools))
+    if config:
         payload["generationConfig"] = config
     wishes.end(_VENDOR)
     return payload
@@ -154,6 +168,8 @@ def _generation(wishes: Wishes, *, budgets: bool) -> dict[str, JSON]:
         given = config.get("thinkingConfig")
         config["thinkingConfig"] = thinking | (given if isinstance(given, dict) else {})
     most, stops, wanted = wishes.max_tokens(), wishes.stops(), wishes.json_format()
+    if (n := _number(wishes.take("n"))) > 1:
+        config["candidateCount"] = n
     if most is not None:
         config["maxOutputTokens"] = most
     if stops is not None:
@@ -163,6 +179,15 @@ def _generation(wishes: Wishes, *, budgets: bool) -> dict[str, JSON]:
         if wanted.schema is not None:
             config["responseJsonSchema"] = wanted.schema
     return config
+
+
+def _number(n: JSON) -> int:
+    """How many answers are wanted."""
+    if n is None:
+        return 1
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise InvalidRequest("`n` must be a whole number, 1 at least", code="n")
+    return n
 
 
 def _thinking(wishes: Wishes, *, budgets: bool) -> dict[str, JSON]:

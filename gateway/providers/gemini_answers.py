@@ -12,9 +12,11 @@ from gateway.errors import (
     GatewayError,
     MalformedAnswer,
     QuotaExhausted,
+    UnsupportedParameter,
 )
 from gateway.http import failure_of
-from gateway.providers import dialect
+from gateway.providers import dialect, gemini_logprobs
+from gateway.providers.gemini_logprobs import LogProbabilities
 from gateway.providers.judged import Spoken, decoded
 from gateway.types import JSON, Answer, Usage
 
@@ -56,6 +58,8 @@ class _Candidate(msgspec.Struct):
     content: _Content | None = None
     finishReason: str | None = None  # noqa: N815
     finishMessage: str | None = None  # noqa: N815
+    index: int = 0
+    logprobsResult: LogProbabilities | None = None  # noqa: N815
 
 
 class _Feedback(msgspec.Struct):
@@ -141,29 +145,50 @@ _EMBEDDINGS = msgspec.json.Decoder(_Embeddings)
 _FAILURE = msgspec.json.Decoder(_Failure | list[_Failure])
 
 
-def read_answer(raw: bytes) -> Answer:
-    """A whole answer.
+def read_answer(raw: bytes, *, n: int = 1, logprobs: bool = False) -> Answer:
+    """A whole answer, or several.
+
+    Args:
+        raw: The body.
+        n: How many were asked for.
+        logprobs: Whether log probabilities were.
 
     Raises:
         MalformedAnswer: It is none.
         ContentRefused: The prompt was blocked.
+        UnsupportedParameter: The model did not do what was asked for.
     """
     answer = _decoded(raw)
-    candidate = _candidate(answer, raw)
-    if candidate is None or candidate.finishReason is None:
+    candidates = _candidates(answer, raw)
+    if not candidates or any(one.finishReason is None for one in candidates):
         raise MalformedAnswer(f"an answer without an end: {raw[:200].decode('utf-8', 'replace')}")
-    parts = _parts(candidate)
+    check_number(len(candidates), n)
+    first, *others = [_spoken(answer, one, logprobs=logprobs) for one in candidates]
+    return first.answer(*others)
+
+
+def check_number(given: int, n: int) -> None:
+    """Refuse another number of answers than was asked for: some models give one, whatever is."""
+    if given != n:
+        raise UnsupportedParameter("n", f"this model gave {given} instead of {n} answers")
+
+
+def _spoken(answer: _Answer, candidate: _Candidate, *, logprobs: bool) -> Spoken:
+    parts, counts = _parts(candidate), answer.usageMetadata or Counts()
     calls = [_tool_call(part, part.functionCall) for part in parts if part.functionCall is not None]
     texts = [part.text for part in parts if not part.thought and part.functionCall is None]
     thoughts = "".join(part.text for part in parts if part.thought)
+    text, thought = "".join(texts), bool(thoughts or counts.thoughtsTokenCount)
+    told = candidate.logprobsResult
     return Spoken(
-        text="".join(texts) if texts or not calls else None,
+        text=text if texts or not calls else None,
         finish_reason=_finish(candidate, called=bool(calls)),
-        usage=(answer.usageMetadata or Counts()).usage(),
+        usage=counts.usage(),
         model=answer.modelVersion,
         tool_calls=calls,
         reasoning=thoughts or None,
-    ).answer()
+        logprobs=gemini_logprobs.read(told, text, thought=thought) if logprobs else None,
+    )
 
 
 def read_embeddings(raw: bytes) -> tuple[list[list[float]], Usage]:
@@ -188,10 +213,19 @@ class Reading:
     """One stream, as far as it has come."""
 
     def __init__(self) -> None:
-        self.finished = False
         self._writer: dialect.ChunkWriter | None = None
         self._counts = Counts()
-        self._calls = 0
+        self._told: dict[int, _Telling] = {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether every answer that began has ended."""
+        return bool(self._told) and all(one.finished for one in self._told.values())
+
+    @property
+    def answers(self) -> int:
+        """How many began."""
+        return len(self._told)
 
     def chunks(self, event: bytes) -> Iterator[bytes]:
         """What an event comes to: chunks in order.
@@ -206,24 +240,38 @@ class Reading:
             chat=True, model=answer.modelVersion
         )
         self._counts = answer.usageMetadata or self._counts
-        candidate = _candidate(answer, event)
-        if candidate is None:
-            return
-        for part in _parts(candidate):
-            yield from self._part(writer, part)
-        if candidate.finishReason is not None:
-            reason = _finish(candidate, called=self._calls > 0)
-            self.finished = True
-            yield writer.piece(None, finish_reason=reason)
+        for candidate in _candidates(answer, event):
+            telling = self._told.get(candidate.index)
+            if telling is None:
+                of_it = writer.of_choice(candidate.index)
+                telling = self._told[candidate.index] = _Telling(of_it)
+            yield from telling.chunks(candidate)
 
     def usage(self) -> bytes:
         """The last chunk, with the counts."""
         writer = self._writer or dialect.ChunkWriter(chat=True, model=None)
         return writer.usage(self._counts.usage())
 
-    def _part(self, writer: dialect.ChunkWriter, part: _Part) -> Iterator[bytes]:
+
+class _Telling:
+    """One of the answers of a stream."""
+
+    def __init__(self, writer: dialect.ChunkWriter) -> None:
+        self._writer = writer
+        self._calls = 0
+        self.finished = False
+
+    def chunks(self, candidate: _Candidate) -> Iterator[bytes]:
+        for part in _parts(candidate):
+            yield from self._part(part)
+        if candidate.finishReason is not None:
+            reason = _finish(candidate, called=self._calls > 0)
+            self.finished = True
+            yield self._writer.piece(None, finish_reason=reason)
+
+    def _part(self, part: _Part) -> Iterator[bytes]:
         if part.functionCall is not None:
-            yield writer.tool_call(
+            yield self._writer.tool_call(
                 self._calls,
                 call_id=part.functionCall.id or dialect.made_up_call_id(),
                 name=part.functionCall.name,
@@ -232,9 +280,9 @@ class Reading:
             )
             self._calls += 1
         elif part.thought:
-            yield writer.reasoning(part.text)
+            yield self._writer.reasoning(part.text)
         elif part.text:
-            yield writer.piece(part.text)
+            yield self._writer.piece(part.text)
 
 
 def failure(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
@@ -280,17 +328,15 @@ def _fail(raw: bytes) -> NoReturn:
     raise failure(inner.error.code or 502, {}, raw)
 
 
-def _candidate(answer: _Answer, raw: bytes) -> _Candidate | None:
+def _candidates(answer: _Answer, raw: bytes) -> list[_Candidate]:
     feedback = answer.promptFeedback
     if feedback is not None and feedback.blockReason is not None:
         why = feedback.blockReasonMessage or "the prompt was blocked"
         raise ContentRefused(f"{why} ({feedback.blockReason})", code=feedback.blockReason)
-    if answer.candidates:
-        return answer.candidates[0]
-    if answer.usageMetadata is None:
+    if not answer.candidates and answer.usageMetadata is None:
         excerpt = raw[:200].decode("utf-8", "replace")
         raise MalformedAnswer(f"an answer without candidates: {excerpt}")
-    return None
+    return answer.candidates or []
 
 
 def _parts(candidate: _Candidate) -> list[_Part]:

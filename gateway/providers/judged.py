@@ -13,7 +13,7 @@ from gateway.errors import GatewayError, MalformedAnswer, UnsupportedParameter
 from gateway.http import Reply, ReplyStream, Transport, WireRequest
 from gateway.http.wire import whole
 from gateway.providers import dialect
-from gateway.types import Answer, JSONObject, Usage
+from gateway.types import JSON, Answer, JSONObject, Usage
 
 Judge: TypeAlias = Callable[[int, Mapping[str, str], bytes], GatewayError]
 """Says what a reply without success means."""
@@ -64,18 +64,13 @@ class Spoken:
     tool_calls: Sequence[JSONObject] = ()
     refusal: str | None = None
     reasoning: str | None = None
+    logprobs: JSONObject | None = None
+    """In OpenAI's dialect."""
 
-    def answer(self) -> Answer:
-        """The same in OpenAI's dialect."""
-        raw = dialect.chat_body(
-            self.text,
-            finish_reason=self.finish_reason,
-            usage=self.usage,
-            model=self.model,
-            tool_calls=self.tool_calls,
-            refusal=self.refusal,
-            reasoning=self.reasoning,
-        )
+    def answer(self, *others: "Spoken") -> Answer:
+        """The same in OpenAI's dialect, with the other answers to the same question behind it."""
+        choices = [one.choice(index) for index, one in enumerate((self, *others))]
+        raw = dialect.chat_body(choices, usage=self.usage, model=self.model)
         return Answer(
             raw=raw,
             text=self.text or "",
@@ -83,6 +78,18 @@ class Spoken:
             refusal=self.refusal,
             usage=self.usage,
             model=self.model,
+        )
+
+    def choice(self, index: int) -> dict[str, JSON]:
+        """One of several answers."""
+        return dialect.chat_choice(
+            self.text,
+            index=index,
+            finish_reason=self.finish_reason,
+            tool_calls=self.tool_calls,
+            refusal=self.refusal,
+            reasoning=self.reasoning,
+            logprobs=self.logprobs,
         )
 
     def text_answer(self) -> Answer:

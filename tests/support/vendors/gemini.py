@@ -407,9 +407,8 @@ GEMINI = Vendor(
     ),
     refused={
         Kind.CHAT: {
-            "n": 2,
             "logit_bias": {"1": 1},
-            "logprobs": True,
+            "top_logprobs": 21,
             "parallel_tool_calls": False,
             "reasoning_effort": "none",
         },
