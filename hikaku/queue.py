@@ -30,6 +30,20 @@ LAST_INTERACTIVE_PRIORITY = 2
 """Jobs of priority 0 to 2 use the interactive lane."""
 
 
+_TRANSPORT = {
+    # A half-open connection is noticed within about 20 s.
+    "socket_timeout": 10,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+    "queue_order_strategy": "priority",
+    "global_keyprefix": "hikaku:",
+}
+
+_PUBLISHING = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
+"""Fail fast when the broker is away: the sweep publishes again."""
+
+
 def celery_app(redis_url: str) -> Celery:
     """Build the Celery application; the reason of each setting stands beside it."""
     app = Celery("hikaku", broker=redis_url)
@@ -59,22 +73,8 @@ def celery_app(redis_url: str) -> Celery:
         broker_connection_timeout=5,
         # A broker that refuses writes, being full, is one that is away: never an end of ours.
         broker_channel_error_retry=True,
-        broker_transport_options={
-            # A half-open connection is noticed within about 20 s.
-            "socket_timeout": 10,
-            "socket_connect_timeout": 5,
-            "socket_keepalive": True,
-            "health_check_interval": 10,
-            "queue_order_strategy": "priority",
-            "global_keyprefix": "hikaku:",
-        },
-        # Fail fast when the broker is away: the sweep publishes again.
-        task_publish_retry_policy={
-            "max_retries": 2,
-            "interval_start": 0,
-            "interval_step": 0.2,
-            "interval_max": 0.5,
-        },
+        broker_transport_options=_TRANSPORT,
+        task_publish_retry_policy=_PUBLISHING,
         # Losing the broker must not kill calls in flight: they are paid for.
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_enable_prefetch_count_reduction=False,

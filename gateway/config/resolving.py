@@ -29,16 +29,7 @@ def endpoint(
     """
     provider = canonical(entry.model.provider)
     vendor = _vendor(source, path, provider)
-    replicas, lost = _replicas(source, path, entry, resolver)
-    resolved = provider_settings(
-        source,
-        path,
-        vendor,
-        provider=provider,
-        config=_config(entry, replicas),
-        resolver=resolver,
-        lost=lost,
-    )
+    replicas, resolved = _resolved(source, path, entry, vendor, resolver)
     base_url = replicas[0].url if replicas else _base_url(vendor, resolved.public)
     settings = _identity(entry, resolved, base_url)
     kind = entry.endpoint_type if isinstance(entry, EndpointEntry) else entry.route_type
@@ -75,6 +66,27 @@ def endpoint(
         declared_as="routes" if path[0] == "routes" else "endpoints",
         unavailable=resolved.missing or _unusable(vendor, provider, resolved, base_url),
     )
+
+
+def _resolved(
+    source: Source,
+    path: Path,
+    entry: EndpointEntry | RouteEntry,
+    vendor: Vendor,
+    resolver: Resolver,
+) -> tuple[tuple[ReplicaAddress, ...], Resolved]:
+    """Resolve its addresses, and the settings of its provider."""
+    replicas, lost = _replicas(source, path, entry, resolver)
+    resolved = provider_settings(
+        source,
+        path,
+        vendor,
+        provider=canonical(entry.model.provider),
+        config=_config(entry, replicas),
+        resolver=resolver,
+        lost=lost,
+    )
+    return replicas, resolved
 
 
 def _listed(

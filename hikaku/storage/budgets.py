@@ -129,29 +129,6 @@ def _settled(session: Session, kind: BudgetKind, owners: Sequence[str]) -> dict[
     return dict(session.execute(statement).all())
 
 
-def account(session: Session, job_id: str) -> Account | None:
-    """Sum what the claims of a job hold, and what nobody knows the cost of; None if none did."""
-    return accounts(session, [job_id]).get(job_id)
-
-
-def accounts(session: Session, job_ids: Sequence[str]) -> dict[str, Account]:
-    """Do so for several jobs; one that no claim held money of is left out."""
-    open_ = Reservation.released_at.is_(None)
-    statement = (
-        select(
-            Reservation.job_id,
-            func.coalesce(func.sum(Reservation.usd - Reservation.spent_usd).filter(open_), 0),
-            func.sum(Reservation.unknown_usd),
-        )
-        .where(Reservation.job_id.in_(job_ids))
-        .group_by(Reservation.job_id)
-    )
-    return {
-        job_id: Account(reserved_usd=max(_ZERO, held), unknown_usd=unknown)
-        for job_id, held, unknown in session.execute(statement)
-    }
-
-
 def is_held(session: Session, job_id: str, project: str) -> bool:
     """Tell whether a budget holds a job: its own, or its project's."""
     return bool(session.scalar(select(func.count()).where(_of(job_id, project))))

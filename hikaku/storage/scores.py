@@ -3,15 +3,36 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import and_, func, select, tuple_
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from hikaku.jobs import CellScore, Outcome
+from hikaku.storage import datasets
 from hikaku.storage.claims import Claim
 from hikaku.storage.tables import CellResult, DatasetRow, Job, Score, Shard
 
 _ANSWERED = [outcome for outcome in Outcome if outcome.is_answered]
+
+_JUDGED = (
+    select(func.array_agg(Score.scorer))
+    .where(
+        Score.bucket == CellResult.bucket,
+        Score.job_id == CellResult.job_id,
+        Score.endpoint == CellResult.endpoint,
+        Score.row == CellResult.row,
+        Score.repeat == CellResult.repeat,
+    )
+    .correlate(CellResult)
+    .scalar_subquery()
+)
+
+_ANSWERS = (
+    select(CellResult.row, CellResult.repeat, CellResult.completion, DatasetRow.data, _JUDGED)
+    .join(DatasetRow, DatasetRow.row == CellResult.row)
+    .where(CellResult.outcome.in_(_ANSWERED), CellResult.completion.is_not(None))
+)
+"""Recorded completions with their rows and the scorers that have judged them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,47 +61,22 @@ def answers(session: Session, claimed: Claim, *, after: Place | None, limit: int
     """
     job = session.get_one(Job, claimed.job_id)
     shard = session.get_one(Shard, claimed.shard_id)
-    place = tuple_(CellResult.row, CellResult.repeat)
-    judged = (
-        select(func.array_agg(Score.scorer))
-        .where(
-            Score.bucket == CellResult.bucket,
-            Score.job_id == CellResult.job_id,
-            Score.endpoint == CellResult.endpoint,
-            Score.row == CellResult.row,
-            Score.repeat == CellResult.repeat,
-        )
-        .correlate(CellResult)
-        .scalar_subquery()
-    )
-    row_of = and_(
-        DatasetRow.bucket == CellResult.bucket,
-        DatasetRow.revision_id == job.revision_id,
-        DatasetRow.row == CellResult.row,
-    )
     statement = (
-        select(
-            CellResult.row,
-            CellResult.repeat,
-            CellResult.completion,
-            DatasetRow.data,
-            judged,
-        )
-        .join(DatasetRow, row_of)
-        .where(
+        _ANSWERS.where(
+            # Its rows may lie in an older bucket than its cells.
+            DatasetRow.bucket == datasets.bucket_of(job.revision_id),
+            DatasetRow.revision_id == job.revision_id,
             CellResult.bucket == job.bucket,
             CellResult.job_id == job.id,
             CellResult.endpoint == claimed.endpoint,
             CellResult.row >= shard.row_from,
             CellResult.row < shard.row_to,
-            CellResult.outcome.in_(_ANSWERED),
-            CellResult.completion.is_not(None),
         )
         .order_by(CellResult.row, CellResult.repeat)
         .limit(limit)
     )
     if after is not None:
-        statement = statement.where(place > after)
+        statement = statement.where(tuple_(CellResult.row, CellResult.repeat) > after)
     return [
         Answer(
             row=row,

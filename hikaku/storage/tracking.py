@@ -1,6 +1,5 @@
 """The outbox to MLflow: what is to be tracked, when it is tried again, and where it went."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -70,9 +69,3 @@ def done(session: Session, job_id: str, tracked: Tracked, *, tries: int) -> None
 def failed(session: Session, job_id: str, error: str) -> None:
     """Note why a try did not succeed; the next one is due already."""
     session.execute(update(Tracking).where(Tracking.job_id == job_id).values(error=error[:2000]))
-
-
-def of(session: Session, job_ids: Sequence[str]) -> dict[str, Tracking]:
-    """Read how far the tracking of each job is; jobs that have not ended are left out."""
-    found = session.scalars(select(Tracking).where(Tracking.job_id.in_(job_ids)))
-    return {tracking.job_id: tracking for tracking in found}

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from hikaku.jobs import JobState
-from hikaku.storage import budgets, control
+from hikaku.storage import budgets, control, standings
 from hikaku.storage.tables import BudgetKind
 from tests.support.arena import PAID
 from tests.support.jobs import spec
@@ -44,7 +44,7 @@ def test_what_a_killed_worker_may_have_spent_stays_spent_and_the_rest_comes_back
     assert running.progress(job_id).done == CELLS
     with running.sessions() as session:
         funds = budgets.funds(session, BudgetKind.JOB, job_id)
-        account = budgets.account(session, job_id)
+        account = standings.one(session.connection(), job_id).account
     (part,) = running.progress(job_id).endpoints.values()
     assert funds is not None
     assert account is not None

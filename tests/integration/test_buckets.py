@@ -7,7 +7,16 @@ import psycopg
 from msgspec.structs import replace
 from sqlalchemy import select
 
-from hikaku.storage import buckets, claims, comparisons, jobs, recording, results, shards
+from hikaku.storage import (
+    buckets,
+    claims,
+    comparisons,
+    jobs,
+    recording,
+    results,
+    scores,
+    shards,
+)
 from hikaku.storage.tables import CellResult, DatasetRevision, DatasetRow, Job, Shard
 from tests.support.jobs import record, spec, store
 
@@ -74,6 +83,22 @@ def test_a_job_on_an_old_dataset_runs_in_the_open_bucket(sessions):
         assert list(column.row_keys) == list(
             comparisons.column_scores(session, jobs.get(session, old.job_id))[0].row_keys
         )
+
+
+def test_cells_are_judged_again_when_their_rows_lie_in_an_older_bucket(sessions):
+    store(sessions, spec())
+    with sessions() as session:
+        revision = session.scalars(select(DatasetRevision.id)).one()
+    assert rolled(sessions, 4) == 1
+    job_id = store(sessions, spec(rows=None, dataset={"id": revision})).job_id
+    with sessions.begin() as session:
+        shard_id = session.scalars(select(Shard.id).where(Shard.job_id == job_id).limit(1)).one()
+        claim = claims.claim(session, shard_id, uuid4())
+        assert claim is not None
+        recording.record(session, [in_bucket(record(job_id, shard_id), 1)])
+        (answer,) = scores.answers(session, claim, after=None, limit=10)
+    assert answer.variables == {"object": "りんご", "expected": "赤"}
+    assert answer.scorers == {0}
 
 
 def in_bucket(made, bucket):

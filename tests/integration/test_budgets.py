@@ -16,7 +16,7 @@ from gateway.types import AttemptReport, ChatRequest, Completion, Observer, Usag
 from hikaku.errors import InvalidInput
 from hikaku.ids import new_uuid
 from hikaku.jobs import JobState, Outcome
-from hikaku.storage import budgets, control, jobs, shards
+from hikaku.storage import budgets, control, jobs, shards, standings
 from hikaku.storage.budgets import Holder
 from hikaku.storage.tables import AttemptLine, Budget, BudgetKind, JobEvent, Reservation, Shard
 from hikaku.submission import submit
@@ -127,7 +127,7 @@ def test_sixteen_workers_racing_for_1000_units_never_spend_more(sessions, hikaku
     with sessions() as session:
         done = jobs.progress(session, [job_id])[job_id]
         spent = budgets.funds(session, BudgetKind.JOB, job_id)
-        unknown = budgets.account(session, job_id)
+        unknown = standings.one(session.connection(), job_id).account
     assert state(sessions, job_id) is JobState.COMPLETED_WITH_ERRORS
     assert done.done == 1200
     assert spent is not None
