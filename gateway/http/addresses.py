@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from gateway.errors import InvalidRequest
+from gateway.errors import EndpointUnavailable
 
 _URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
@@ -64,7 +64,7 @@ def head_of(method: str, address: Address, headers: Mapping[str, str], length: i
     """The bytes before a body; None where more than its length says how to read a message.
 
     Raises:
-        InvalidRequest: A header holds what would end it.
+        EndpointUnavailable: A header holds what would end it.
     """
     lines = _lines(tuple(headers.items())) if method in _METHODS else None
     if lines is None:
@@ -82,5 +82,7 @@ def _lines(headers: tuple[tuple[str, str], ...]) -> str | None:
         return None
     for name, value in given.items():
         if _NAME.fullmatch(name) is None or any(c in value for c in "\r\n\0"):
-            raise InvalidRequest(f"the header {name!r} holds characters that no header may")
+            # Keys and settings of the endpoint: no caller can mend them.
+            message = f"the header {name!r} holds characters that no header may"
+            raise EndpointUnavailable(message)
     return "".join(f"{name}: {value}\r\n" for name, value in (_DEFAULTS | given).items())

@@ -49,7 +49,7 @@ class _Operation:
             "tags": [TAG],
             "summary": self.summary,
             "description": self.description,
-            "operationId": self.path.strip("/").replace("/", "_").replace(".", "_"),
+            "operationId": self.path.strip("/").replace("/", "_"),
             "responses": {"200": answer, "default": _FAILURE},
         }
         if self.example is None:

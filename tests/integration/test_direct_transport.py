@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Timeouts
-from gateway.errors import InvalidRequest, TimedOut, Unavailable
+from gateway.errors import EndpointUnavailable, InvalidRequest, TimedOut, Unavailable
 from gateway.http import DirectTransport, WireRequest, call, streaming
 from gateway.http.connection import Connection
 
@@ -326,6 +326,6 @@ async def test_what_is_no_address_is_the_callers_mistake(transport, url):
 @pytest.mark.parametrize("headers", [{"x": "a\r\nhost: b"}, {"x\r\ny": "a"}, {"x": "a\0"}])
 async def test_a_header_cannot_begin_another(transport, headers):
     async with server(ok) as (heard, url):
-        with pytest.raises(InvalidRequest, match="header"):
+        with pytest.raises(EndpointUnavailable, match="header"):
             await call(transport, post(url, headers=headers))
         assert not heard.requests
