@@ -230,9 +230,11 @@ class SharedGate(Gate):
         self._waiting.append(waiter)
         self._tend()
         try:
-            # Those who do not wait for their turn wait until it is known whether it is theirs.
-            async with asyncio.timeout(self._max_wait or (None if self._max_wait is None else 1.0)):
+            if self._max_wait is None:
                 await waiter.place
+            else:  # Who does not wait for a turn waits until it is known whether it is his.
+                async with asyncio.timeout(self._max_wait or 1.0):
+                    await waiter.place
         except BaseException as error:
             self._give_up(waiter)
             if isinstance(error, TimeoutError):
