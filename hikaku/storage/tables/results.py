@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
+from typing import TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -12,15 +13,33 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, REAL
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, MappedColumn, mapped_column
+from sqlalchemy.types import TypeEngine
 
 from hikaku import ids
 from hikaku.jobs import Outcome
 from hikaku.storage.tables.declaration import Base, one_of
 from hikaku.storage.types import PublicId
 
+T = TypeVar("T")
 
-class CellResult(Base):
+
+def _of_key(column_type: TypeEngine[T] | type[TypeEngine[T]]) -> MappedColumn[T]:
+    # Ahead of the columns of each table: so they lie in Postgres, and so the key is ordered.
+    return mapped_column(column_type, primary_key=True, autoincrement=False, sort_order=-1)
+
+
+class OfCell:
+    """The key of what there is of one cell, and the bucket that it lies in."""
+
+    bucket: Mapped[int] = _of_key(SmallInteger)
+    job_id: Mapped[str] = _of_key(PublicId(ids.JOB))
+    endpoint: Mapped[int] = _of_key(SmallInteger)
+    row: Mapped[int] = _of_key(Integer)
+    repeat: Mapped[int] = _of_key(SmallInteger)
+
+
+class CellResult(OfCell, Base):
     """How one cell ended; written once, and again only by a retry of a failed cell."""
 
     __tablename__ = "cell_result"
@@ -29,11 +48,6 @@ class CellResult(Base):
         {"postgresql_partition_by": "LIST (bucket)"},
     )
 
-    bucket: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
-    job_id: Mapped[str] = mapped_column(PublicId(ids.JOB), primary_key=True)
-    endpoint: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
-    row: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    repeat: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     round: Mapped[int] = mapped_column(SmallInteger)
     shard_id: Mapped[int] = mapped_column(BigInteger)
     epoch: Mapped[int] = mapped_column(Integer)
@@ -50,7 +64,7 @@ class CellResult(Base):
     recorded_at: Mapped[datetime]
 
 
-class AttemptLine(Base):
+class AttemptLine(OfCell, Base):
     """The ledger: one HTTP call made for a cell. Lines are added, never changed.
 
     Its key is natural, so a line arrives once however often it is sent: a shard's epoch names
@@ -60,11 +74,6 @@ class AttemptLine(Base):
     __tablename__ = "attempt"
     __table_args__ = ({"postgresql_partition_by": "LIST (bucket)"},)
 
-    bucket: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
-    job_id: Mapped[str] = mapped_column(PublicId(ids.JOB), primary_key=True)
-    endpoint: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
-    row: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    repeat: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     round: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     epoch: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     number: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
@@ -81,17 +90,12 @@ class AttemptLine(Base):
     """What was set aside for it, where a budget holds; spent where the cost stays unknown."""
 
 
-class Score(Base):
+class Score(OfCell, Base):
     """One scorer's verdict on one completion; a failed cell has none. In the order of the cells."""
 
     __tablename__ = "score"
     __table_args__ = ({"postgresql_partition_by": "LIST (bucket)"},)
 
-    bucket: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
-    job_id: Mapped[str] = mapped_column(PublicId(ids.JOB), primary_key=True)
-    endpoint: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
-    row: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    repeat: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     scorer: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     value: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
     unscored: Mapped[str | None] = mapped_column(Text)
