@@ -15,17 +15,14 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psycopg
-import redis
-
-from hikaku.failpoints import Point
+from tests.faults.storm import TIMES, WORKERS, Storm
 from tests.faults.whole_stack import StackKills, kill_whole_stacks
-from tests.support.arena import Arena, Member, arena
+from tests.support.arena import Arena, arena
 from tests.support.history import (
     Figures,
     History,
@@ -34,21 +31,6 @@ from tests.support.history import (
     next_call_after,
     taken_up_after,
 )
-
-LEASE = 8.0
-"""Seconds: the product's own, as are the heartbeat and the sweep of these runs."""
-TIMES = {
-    "HIKAKU_LEASE_SECONDS": "8",
-    "HIKAKU_HEARTBEAT_SECONDS": "2",
-    "HIKAKU_SWEEP_SECONDS": "1",
-}
-WORKERS = 3
-DEADLY = (
-    Point.IN_CLAIM, Point.AFTER_CLAIM, Point.BEFORE_CALL, Point.AFTER_CALL_BEFORE_SPOOL,
-    Point.AFTER_SPOOL_BEFORE_COPY, Point.IN_COPY, Point.AFTER_COPY_BEFORE_COMMIT,
-    Point.AFTER_COMMIT_BEFORE_FORGET, Point.BEFORE_COMPLETE, Point.IN_COMPLETE,
-    Point.AFTER_COMPLETE, Point.ADOPT_AFTER_LOCK, Point.ADOPT_BEFORE_REMOVE,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,158 +49,6 @@ class Row:
     seconds: float
 
 
-@dataclass(kw_only=True)
-class Storm:
-    """Makes faults in one arena by one seed, until its job has ended."""
-
-    place: Arena
-    chance: random.Random
-    made: Counter[str] = field(default_factory=Counter)
-    _later: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
-    _frozen: set[str] = field(default_factory=set)
-    _away_since: float | None = None
-    """When Postgres was last taken away; its answers may be in spools for a while after."""
-
-    def rage(self, job: str, until: float) -> None:
-        """Make a fault every few seconds."""
-        faults = (
-            self.kill, self.kill, self.arm, self.freeze, self.ask_to_stop, self.flush,
-            self.kill_redis, self.kill_postgres, self.cut_backends, self.kill_scheduler, self.sulk,
-        )  # fmt: skip
-        while time.monotonic() < until and not self._is_final(job):
-            self.chance.choice(faults)()
-            self._wait(self.chance.uniform(1.0, 4.0))
-            self._man()
-
-    def calm(self) -> None:
-        """Mend all that is still broken: what follows is up to the product."""
-        for _, act in sorted(self._later, key=lambda one: one[0]):
-            act()
-        self._later.clear()
-        self.place.mood(seconds=0.4)
-        self.place.disarm()
-        self._man()
-
-    def kill(self) -> None:
-        self._count("worker SIGKILL")
-        self.place.kill(self._victim())
-
-    def arm(self) -> None:
-        self._count("worker SIGKILL at a point")
-        point = self.chance.choice(DEADLY)
-        self.place.kill(self._victim())
-        self.place.armed(point, self.chance.randint(1, 8))
-
-    def freeze(self) -> None:
-        self._count("worker SIGSTOP")
-        victim = self._victim()
-        away = self._away_since
-        recently = away is not None and time.time() - away < 15
-        self.place.freeze(victim, safe_until=away - 2 if away is not None and recently else None)
-        self._frozen.add(victim.name)
-
-        def thaw() -> None:
-            self.place.thaw(victim)
-            self._frozen.discard(victim.name)
-
-        self._in(self.chance.uniform(2.0, 2.0 * LEASE), thaw)
-
-    def ask_to_stop(self) -> None:
-        self._count("worker SIGTERM")
-        victim = self._victim()
-        self.place.expected_dead.add(victim.name)
-        victim.process.terminate()
-
-    def flush(self) -> None:
-        self._count("Redis FLUSHALL")
-        if self.place.valkey._valkey.answers():
-            redis.Redis.from_url(self.place.valkey.url).flushall()
-
-    def kill_redis(self) -> None:
-        self._count("Redis SIGKILL")
-        self.place.valkey.kill()
-        if self.chance.random() < 0.5:
-            folder = self.place.directory / "valkey" / "appendonlydir"
-            shutil.rmtree(folder, ignore_errors=True)
-        self._in(self.chance.uniform(0.0, 4.0), self._start_redis)
-
-    def kill_postgres(self) -> None:
-        self._count("Postgres SIGKILL")
-        self._away_since = time.time()
-        self.place.postgres.kill()
-        self._in(self.chance.uniform(0.0, 5.0), self._start_postgres)
-
-    def cut_backends(self) -> None:
-        self._count("Postgres backends cut")
-        try:
-            url = self.place.postgres.url_of("hikaku")
-            with psycopg.connect(url, autocommit=True) as connection:
-                connection.execute(
-                    "select pg_terminate_backend(pid) from pg_stat_activity"
-                    " where application_name = 'hikaku' and pid <> pg_backend_pid()"
-                )
-        except psycopg.OperationalError:
-            pass  # it is away already
-
-    def kill_scheduler(self) -> None:
-        self._count("scheduler SIGKILL")
-        for member in self.place.living():
-            if member.name.startswith("scheduler."):
-                self.place.kill(member)
-
-    def sulk(self) -> None:
-        self._count("provider storm")
-        self.place.mood(
-            seconds=0.4, seed=self.chance.randint(0, 999), limited=0.2, broken=0.1, reset=0.1,
-            hung=0.02, retry_after="1",
-        )  # fmt: skip
-        self._in(self.chance.uniform(1.0, 3.0), lambda: self.place.mood(seconds=0.4))
-
-    def _victim(self) -> Member:
-        able = [m for m in self._workers() if m.name not in self._frozen]
-        return self.chance.choice(able or self._workers() or [self.place.start("worker")])
-
-    def _workers(self) -> list[Member]:
-        return [m for m in self.place.living() if m.name.startswith("worker.")]
-
-    def _man(self) -> None:
-        """Start what died, as a supervisor would."""
-        armed = self.place.bury()
-        for _ in range(WORKERS - len(self._workers()) - armed):
-            self.place.start("worker")
-        if not any(m.name.startswith("scheduler.") for m in self.place.living()):
-            self.place.scheduler()
-
-    def _start_redis(self) -> None:
-        if not self.place.valkey._valkey.answers():
-            self.place.valkey.start()
-
-    def _start_postgres(self) -> None:
-        if not self.place.postgres._postgres.answers():
-            self.place.postgres.start()
-
-    def _in(self, seconds: float, act: Callable[[], None]) -> None:
-        self._later.append((time.monotonic() + seconds, act))
-
-    def _wait(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            due = [one for one in self._later if one[0] <= time.monotonic()]
-            for one in due:
-                self._later.remove(one)
-                one[1]()
-            time.sleep(0.05)
-
-    def _is_final(self, job: str) -> bool:
-        try:
-            return self.place.state(job).is_final
-        except Exception:  # noqa: BLE001  # Postgres is away: not yet
-            return False
-
-    def _count(self, what: str) -> None:
-        self.made[what] += 1
-
-
 def run(seed: int, cells: int, longest: float) -> Row:
     """Run one seed."""
     began = time.monotonic()
@@ -232,6 +62,7 @@ def run(seed: int, cells: int, longest: float) -> Row:
         storm.rage(job, time.monotonic() + longest)
         storm.calm()
         place.wait_final(job)
+        storm.close()
         return examined(place, job, str(seed), storm.made, began)
 
 

@@ -255,10 +255,14 @@ class Arena:
         member.process.wait(30)
         return fault
 
-    def cut_off(self, member: Member, lease: float = LEASE) -> Fault:
+    def cut_off(
+        self, member: Member, lease: float = LEASE, *, safe_until: float | None = None
+    ) -> Fault:
         """Note that a worker is alone with the provider: it asks until its lease ends."""
-        now = time.time()
-        return self.diary.note(Harm.SHUT_OUT, member.name, now, asks_until=now + lease + 1)
+        now, until = time.time(), time.time() + lease + 1
+        return self.diary.note(
+            Harm.SHUT_OUT, member.name, now, safe_until=safe_until, asks_until=until
+        )
 
     def freeze(self, member: Member, *, safe_until: float | None = None) -> Fault:
         """SIGSTOP; `thaw` ends it."""
