@@ -136,6 +136,7 @@ def disown(session: Session, shard_id: int, epoch: int, worker: UUID) -> None:
 def give_up(session: Session, claimed: Claim, worker: UUID, reason: str) -> None:
     """Return a shard that raised something unforeseen; after `MAX_CLAIMS` of those it is dead."""
     dead = Shard.claims >= MAX_CLAIMS
+    wait = GIVE_UP_WAIT.total_seconds() * Shard.claims
     session.execute(
         update(Shard)
         .where(Shard.id == claimed.shard_id, Shard.epoch == claimed.epoch, Shard.owner == worker)
@@ -143,7 +144,7 @@ def give_up(session: Session, claimed: Claim, worker: UUID, reason: str) -> None
             state=case((dead, ShardState.DEAD), else_=ShardState.QUEUED),
             owner=None,
             published_at=None,
-            not_before=func.now() + GIVE_UP_WAIT * Shard.claims,
+            not_before=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, wait),
             error=reason[:2000],
         )
     )

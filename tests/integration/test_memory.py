@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from sqlalchemy import select
 
 from gateway.errors import Outcome as GatewayOutcome
@@ -62,3 +63,33 @@ def test_an_answer_that_does_not_fit_is_one_failed_cell(sessions, hikaku_url, tm
     assert (cell.row, cell.outcome) == (7, Outcome.MALFORMED)
     assert "does not fit" in cell.error
     assert model.asked == len(calls) == ROWS
+
+
+@dataclass
+class Stumbling(TooLarge):
+    """A model behind a gateway with a mistake: its first call fails as nobody foresaw."""
+
+    async def ask(self, request: ChatRequest, *, observer: Observer | None = None) -> Completion:
+        try:
+            return await super().ask(request, observer=observer)
+        except MemoryError:
+            if self.asked <= ROWS:
+                raise RuntimeError("nobody foresaw this") from None
+            raise
+
+
+def test_the_calls_of_a_shard_that_is_given_up_are_in_the_ledger(sessions, hikaku_url, tmp_path):
+    job_id = store(sessions, spec(rows=numbered_rows(ROWS), endpoints=["a"]), ["a"]).job_id
+    model = Stumbling()
+
+    def is_over():
+        with sessions() as session:
+            return JobState(jobs.get(session, job_id).state).is_final
+
+    with pytest.raises(RuntimeError), crew(hikaku_url, tmp_path / "a", model, is_over, 1):
+        pass
+    with crew(hikaku_url, tmp_path / "b", model, is_over, 1):
+        pass
+    with sessions() as session:
+        calls = session.scalars(select(AttemptLine.row)).all()
+    assert model.asked == len(calls) == ROWS + 1
