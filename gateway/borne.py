@@ -15,6 +15,9 @@ import msgspec
 from msgspec.structs import replace
 
 FIRST_DEPTH = 0.25
+_FEW = 30
+_ROUGH_SPAN = 10.0
+"""Of a first estimate that is made of few calls."""
 _DEEPEST, _FLATTEST = 0.4, 0.03
 _NOISE = 1.5
 """Calls by which a count may be wrong."""
@@ -128,15 +131,15 @@ def _found(now: float, asked: float | None, sample: Sample, depth: float) -> Bor
     whole = Sample(max(sample.calls, 1.0), max(sample.seconds, 0.0) + max(pause, 0.01))
     level = whole.calls / whole.seconds
     return Borne(
-        level=level, depth=depth, span=_span(level, depth), since=now + pause, cut_at=now,
-        pause=max(pause, PAUSE), last=whole, peak=0.0,
+        level=level, depth=depth, span=_span(level, depth, whole.calls), since=now + pause,
+        cut_at=now, pause=max(pause, PAUSE), last=whole, peak=0.0,
     )  # fmt: skip
 
 
 def _corrected(before: Borne, now: float, asked: float | None) -> Borne:
-    """A refused call was counted as let through, except by those who count what was answered."""
+    """A refused call was counted as let through."""
     since = max(before.since, now + min(asked or 0.0, LONGEST_PAUSE))
-    return _less(before, calls=0.0 if before.first else 1.0, since=since)
+    return _less(before, calls=1.0, since=since)
 
 
 def _waited(before: Borne, now: float, asked: float | None) -> Borne:
@@ -187,7 +190,9 @@ def _judged(before: Borne, now: float, asked: float | None, sample: Sample) -> B
     return replace(found, level=0.0, deaf=deaf, deaf_until=now + deaf)
 
 
-def _span(level: float, depth: float) -> float:
+def _span(level: float, depth: float, calls: float = math.inf) -> float:
     """The better a level is known, the longer it is held."""
+    if calls < _FEW:
+        return _ROUGH_SPAN
     held = _SPAN * math.sqrt(_FLATTEST / depth)
     return min(max(held, _SPAN_CALLS * _FLATTEST / depth / level), LONGEST_SPAN)

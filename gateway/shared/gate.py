@@ -65,7 +65,9 @@ class SharedGate(Gate):
         self._closure = Closure(clock)
         self._units = Units(terms, hub, job=job, clock=clock)
         self._holds = Places(terms, hub, job=job, clock=clock)
-        self._refusals = Refusals(terms, hub, self.learn, clock) if vendor else None
+        self._refusals = (
+            Refusals(terms, hub, self.learn, lambda: self._busy, clock) if vendor else None
+        )
         self._places = 0
         self._looked = False
         """Whether we know what the others know; before that, nobody passes unasked."""

@@ -26,11 +26,26 @@ class Refusals:
     """Those that one gate hears of."""
 
     def __init__(
-        self, terms: Terms, hub: Hub, learn: Callable[[News], None], clock: Callable[[], float]
+        self,
+        terms: Terms,
+        hub: Hub,
+        learn: Callable[[News], None],
+        busy: Callable[[], int],
+        clock: Callable[[], float],
     ) -> None:
+        """Begin.
+
+        Args:
+            terms: Where the endpoint's pace is kept.
+            hub: The line to the store.
+            learn: Told what was found out.
+            busy: How many calls are in flight.
+            clock: In seconds.
+        """
         self._terms = terms
         self._hub = hub
         self._learn = learn
+        self._busy = busy
         self._clock = clock
         self._begun: float | None = None
         self._beats: deque[tuple[float, int]] = deque(maxlen=_REMEMBERED)
@@ -93,9 +108,10 @@ class Refusals:
         return bool(int(done))
 
     def _lately(self) -> Sample:
-        """What all processes together were answered, as if the others had been answered as many."""
+        """What all processes together let through, as if the others had let through as many."""
         now = self._clock()
         if not self._beats:
             return Sample(0, 0.0)
         since, before = self._beats[0]
-        return Sample((self.answered - before) * self._hub.processes, now - since)
+        let_through = self.answered - before + self._busy()
+        return Sample(let_through * self._hub.processes, now - since)
