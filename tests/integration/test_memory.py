@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import select
+from typing_extensions import override
 
 from gateway.errors import Outcome as GatewayOutcome
 from gateway.types import AttemptReport, ChatRequest, Completion, Observer, Usage
@@ -69,6 +70,7 @@ def test_an_answer_that_does_not_fit_is_one_failed_cell(sessions, hikaku_url, tm
 class Stumbling(TooLarge):
     """A model behind a gateway with a mistake: its first call fails as nobody foresaw."""
 
+    @override
     async def ask(self, request: ChatRequest, *, observer: Observer | None = None) -> Completion:
         try:
             return await super().ask(request, observer=observer)
