@@ -253,8 +253,9 @@ BEAT = """
 -- KEYS: the processes. ARGV: process, milliseconds. Gives {how many there are}.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+-- First what needs memory: after a removal, a store that is full would let it pass.
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 redis.call('PEXPIRE', KEYS[1], 60000)
 return {redis.call('ZCARD', KEYS[1])}
 """
