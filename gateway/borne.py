@@ -14,6 +14,10 @@ import math
 import msgspec
 from msgspec.structs import replace
 
+ENOUGH = 20
+"""Calls let through within a minute: after fewer, a refusal says nothing of the pace."""
+LEAST = 0.5
+"""Calls per second: a slower pace is not kept. Patience and the window of calls at once do it."""
 FIRST_DEPTH = 0.25
 _FEW = 30
 _ROUGH_SPAN = 10.0
@@ -32,17 +36,24 @@ LONGEST_GUESS = 10.0
 LONGEST_PAUSE = 60.0
 _SOLID = 150
 """Calls in a row that prove a pace."""
-_ABYSS = 0.1
+_ABYSS = 0.3
 """Of a proved pace: refusals that go on below that are not about the pace."""
 _MEMORY = 0.95
-_OFTEN = 7.0
+_OFTEN = 3.0
 _OFTEN_AGAIN = 2.5
 _SELDOM = 15.0
 """Calls between two refusals: fewer, many times in a row, and the pace is not what they mean."""
+_EARLY = 0.25
+"""Of the span: there the pace is well below the level, and a limit has nothing to refuse."""
+_EARLY_MOST = 7.0
+_EARLY_MOST_AGAIN = 2.5
+"""Refusals so early, of late: more, and they come whatever the pace is."""
 _DEAF = 30.0
 _DEAFEST = 600.0
 _KEPT = 0.5
 """Of what the level was made of before: one short stretch says little."""
+_KEPT_EARLY = 0.3
+"""... and where it was wrong, what it was made of says less still."""
 _EARLIER = 0.9
 FORGOTTEN = 16.0
 """Times the level: a pace that has grown so far is no limit any more."""
@@ -83,12 +94,15 @@ class Borne(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Refusals lately ..."""
     between: float = 0.0
     """... and what was let through between them."""
+    early: float = 0.0
+    """Those of them that came while the pace was well below what had been borne."""
 
     @property
     def in_vain(self) -> bool:
         """Whether refusals come one upon the other, however the pace is changed."""
-        often = _OFTEN_AGAIN if self.deaf else _OFTEN
-        return self.heard > often and self.between < self.heard * _SELDOM
+        often, early = (_OFTEN_AGAIN, _EARLY_MOST_AGAIN) if self.deaf else (_OFTEN, _EARLY_MOST)
+        crowded = self.heard > often and self.between < self.heard * _SELDOM
+        return crowded or self.early > early
 
     def pace(self, seconds: float) -> float:
         """Calls per second after so many seconds in which calls were wanted; 0: as many as come."""
@@ -110,13 +124,11 @@ def refused(
         asked: Seconds of patience that the provider asks for; None when it does not say.
         sample: Since the last refusal; where none is known, of the last minute at most.
     """
-    if before is None:
-        return _found(now, asked, sample, FIRST_DEPTH)
-    if now < before.deaf_until:
-        return None
-    if not before.level or not before.pace(sample.seconds):
+    if before is None or not before.level or not before.pace(sample.seconds):
+        if sample.calls < ENOUGH or (before is not None and now < before.deaf_until):
+            return None
         found = _found(now, asked, sample, FIRST_DEPTH)
-        return replace(found, deaf=before.deaf)
+        return replace(found, deaf=before.deaf) if before is not None else found
     if sent <= before.cut_at or now < before.since:
         return _corrected(before, now, asked)
     # Those that went after it are not answered yet.
@@ -168,8 +180,10 @@ def _judged(before: Borne, now: float, asked: float | None, sample: Sample) -> B
     """
     pace = before.pace(sample.seconds)
     found = _found(now, asked, sample, FIRST_DEPTH)
+    is_early = sample.seconds < before.span * _EARLY
     if not before.first:
-        kept = Sample(before.last.calls * _KEPT, before.last.seconds * _KEPT)
+        part = _KEPT_EARLY if is_early else _KEPT
+        kept = Sample(before.last.calls * part, before.last.seconds * part)
         whole = Sample(found.last.calls + kept.calls, found.last.seconds + kept.seconds)
     else:
         whole = found.last
@@ -183,10 +197,16 @@ def _judged(before: Borne, now: float, asked: float | None, sample: Sample) -> B
         found, level=level, depth=depth, span=_span(level, depth), last=whole, first=False,
         peak=level if sample.calls >= _SOLID else max(before.peak, level), deaf=before.deaf,
         heard=before.heard * _MEMORY + 1, between=before.between * _MEMORY + sample.calls,
+        early=before.early * _MEMORY + is_early,
     )  # fmt: skip
-    if level >= found.peak * _ABYSS and not found.in_vain:
+    if level >= max(found.peak * _ABYSS, LEAST) and not found.in_vain:
         return found
-    deaf = min(max(2 * before.deaf, _DEAF), _DEAFEST)
+    return _deaf(found, now)
+
+
+def _deaf(found: Borne, now: float) -> Borne:
+    """Keep no pace for a while, each time twice as long."""
+    deaf = min(max(2 * found.deaf, _DEAF), _DEAFEST)
     return replace(found, level=0.0, deaf=deaf, deaf_until=now + deaf)
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import msgspec
 
-from gateway.borne import Borne, Sample, refused
+from gateway.borne import ENOUGH, Borne, Sample, refused
 from gateway.shared import scripts
 from gateway.shared.hub import AwayError, Hub, News
 from gateway.shared.terms import Terms
@@ -94,7 +94,8 @@ class Refusals:
             sample = Sample(int(let_through) - 1, wanted)
         after = refused(before, now=now, sent=now - ago, asked=asked, sample=sample)
         if after is None:
-            self._deaf_until = self._clock() + _AGAIN
+            if sample.calls >= ENOUGH:
+                self._deaf_until = self._clock() + _AGAIN
             return True
         news = News(key, blocked=max(after.since - now, 0.0), borne=after.level * 60 or -1.0)
         counts_anew = before is None or after.cut_at != before.cut_at

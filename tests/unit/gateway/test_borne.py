@@ -80,10 +80,11 @@ class Moody:
 
     rate: float
     random: Random
+    part: float = 0.1
 
     def ask(self, now: float) -> float | None:
         del now
-        return 0.5 if self.random.random() < 0.1 else None
+        return 0.5 if self.random.random() < self.part else None
 
 
 Patience = Callable[[float], float | None]
@@ -226,13 +227,13 @@ def test_a_limit_that_is_lowered_is_kept_to_soon(told):
     provider = Bucket(20.0, 1.0)
     simulation = Simulation(provider, TOLD[told])
     simulation.run(300)
-    provider.rate, provider.level = 4.0, 0.0
+    provider.rate, provider.level = 8.0, 0.0
     simulation.run(660)
     _, at_first = simulation.between(300, 360)
     accepted, refusals = simulation.between(360, 660)
     assert at_first <= 60
     assert refusals <= 0.02 * accepted
-    assert accepted >= 0.85 * 4 * 300
+    assert accepted >= 0.85 * 8 * 300
 
 
 def test_who_wants_less_than_is_borne_is_not_slowed_down():
@@ -250,6 +251,16 @@ def test_refusals_that_are_not_about_the_pace_do_not_stop_the_calls():
     simulation.run(900)
     accepted, _ = simulation.between(300, 900)
     assert accepted >= 0.1 * 10 * FREE * 600  # Left to the window of calls at once.
+
+
+@pytest.mark.parametrize("part", [0.01, 0.05, 0.15])
+def test_refusals_at_random_that_ask_for_no_patience_leave_most_of_the_pace(part):
+    used = []
+    for seed in range(9):
+        simulation = Simulation(Moody(10.0, Random(seed), part), lambda _: 0.0)  # noqa: S311
+        simulation.run(900)
+        used.append(simulation.between(120, 900)[0] / (10 * FREE * 780))
+    assert sorted(used)[4] >= 0.75
 
 
 def test_a_pause_that_is_too_short_is_doubled_and_none_is_longer_than_a_minute():
