@@ -1,28 +1,37 @@
-"""Serves the jobs that nobody serves while all slots are taken: a small job waits for no large one.
+"""Looks for work that the broker does not bring: for free slots, and for jobs that nobody serves.
 
-A slot bounds what a job may take, not what the process can do: calls in flight are bounded by
-`workers.turns`, and a shard more is some rows in memory.
+After all its slots were taken, Celery asks the broker again only when a timer of its own rings,
+up to some seconds later: slots that are free look by themselves. While all are taken, a small job
+waits for no large one: a slot bounds what a job may take, not what the process can do. Calls in
+flight are bounded by `workers.turns`, and a shard more is some rows in memory.
 """
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from itertools import count
 
 from hikaku.storage.claims import Claim
 from workers.database import DATABASE_ERRORS
-from workers.shard import Room, claim_idle, run_claimed
+from workers.shard import Room, claim_idle, claim_next, run_claimed, run_on
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
-"""Between two looks for jobs that nobody serves."""
+LOOK_SECONDS = 0.25
+"""Between two looks for work."""
+
+IDLE_EVERY = 4
+"""Looks, of which one is for jobs that nobody serves."""
 
 MOST = 64
 """Shards beyond the slots."""
 
+Look = Callable[[Room], Awaitable[Claim | None]]
+Work = Callable[[Room, Claim], Awaitable[None]]
+
 
 class Relief:
-    """Counts the slots taken, and runs a shard of each idle job beside them."""
+    """Counts the slots taken, fills those that are free, and serves idle jobs beside them."""
 
     def __init__(self, room: Room, *, slots: int) -> None:
         self._room = room
@@ -39,31 +48,44 @@ class Relief:
             self._taken -= 1
 
     async def keep(self) -> None:
-        """Look for idle jobs for ever: those of which all workers hold less than a full shard."""
-        while True:
+        """Look for work for ever."""
+        for look in count(1):
             await asyncio.sleep(LOOK_SECONDS)
-            while self._taken >= self._slots and len(self._running) < MOST:
-                claim = await self._idle()
-                if claim is None:
+            while self._busy < self._slots:
+                if not self._begun(await self._found(claim_next), run_on):
                     break
-                running = asyncio.create_task(self._run(claim), name=f"shard {claim.shard_id}")
-                self._running.add(running)
-                running.add_done_callback(self._running.discard)
+            if look % IDLE_EVERY:
+                continue
+            while self._busy >= self._slots and len(self._running) < MOST:
+                if not self._begun(await self._found(claim_idle), run_claimed):
+                    break
+
+    @property
+    def _busy(self) -> int:
+        return self._taken + len(self._running)
 
     async def ended(self) -> None:
         """Wait for the shards beyond the slots; a lease that drains lets them end."""
         if self._running:
             await asyncio.wait(self._running)
 
-    async def _idle(self) -> Claim | None:
+    def _begun(self, claim: Claim | None, work: Work) -> bool:
+        if claim is None:
+            return False
+        running = asyncio.create_task(self._run(claim, work), name=f"shard {claim.shard_id}")
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+        return True
+
+    async def _found(self, look: Look) -> Claim | None:
         try:
-            return await claim_idle(self._room)
+            return await look(self._room)
         except DATABASE_ERRORS as error:
-            log.warning("idle jobs not looked for", extra={"error": repr(error)[:300]})
+            log.warning("work not looked for", extra={"error": repr(error)[:300]})
             return None
 
-    async def _run(self, claim: Claim) -> None:
+    async def _run(self, claim: Claim, work: Work) -> None:
         try:
-            await run_claimed(self._room, claim)
+            await work(self._room, claim)
         except Exception:  # noqa: BLE001  # logged and put right where it happened
-            log.debug("a shard beyond the slots was given up", extra={"shard": claim.shard_id})
+            log.debug("a shard that was looked for was given up", extra={"shard": claim.shard_id})

@@ -70,9 +70,20 @@ async def run(room: Room, shard_id: int) -> None:
         Exception: Something unforeseen; the shard is back in the queue, or dead after too many.
     """
     claim = await _claim(room, lambda session: claims.claim(session, shard_id, room.lease.worker))
-    while claim is not None:
-        await run_claimed(room, claim)
-        claim = await _claim(room, lambda session: claims.claim_next(session, room.lease.worker))
+    if claim is not None:
+        await run_on(room, claim)
+
+
+async def run_on(room: Room, claim: Claim) -> None:
+    """Run a claimed shard, and then whatever is next in line until nothing waits.
+
+    Raises:
+        Exception: Something unforeseen; the shard is back in the queue, or dead after too many.
+    """
+    following: Claim | None = claim
+    while following is not None:
+        await run_claimed(room, following)
+        following = await claim_next(room)
 
 
 async def _claim(room: Room, take: Callable[[Session], Claim | None]) -> Claim | None:
@@ -86,6 +97,11 @@ async def _claim(room: Room, take: Callable[[Session], Claim | None]) -> Claim |
         reach(Point.AFTER_CLAIM)
         room.lease.take(claim, asked_at=asked_at)
     return claim
+
+
+async def claim_next(room: Room) -> Claim | None:
+    """Take the shard that is first in line."""
+    return await _claim(room, lambda session: claims.claim_next(session, room.lease.worker))
 
 
 async def claim_idle(room: Room) -> Claim | None:
