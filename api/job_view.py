@@ -228,7 +228,6 @@ def _job_out(job: Standing, submission: Submission, tracked: JobTracking, now: d
     snapshot, progress = submission.snapshot, job.progress
     at = moment(job, now)
     parts = progress.endpoints.values()
-    per_endpoint = job.n_cells // len(snapshot.endpoints)
     return JobOut(
         id=job.id,
         name=job.name,
@@ -256,18 +255,7 @@ def _job_out(job: Standing, submission: Submission, tracked: JobTracking, now: d
             input=sum(part.input_tokens for part in parts) or None,
             output=sum(part.output_tokens for part in parts) or None,
         ),
-        endpoints=[
-            _endpoint(
-                endpoint,
-                params,
-                progress.endpoints.get(number),
-                per_endpoint,
-                unpaid=_is_unpaid(job),
-            )
-            for number, (endpoint, params) in enumerate(
-                zip(snapshot.endpoints, submission.params, strict=True)
-            )
-        ],
+        endpoints=_endpoints(job, submission),
         prompt=snapshot.prompt,
         dataset=snapshot.dataset,
         scorers=[
@@ -285,6 +273,15 @@ def _job_out(job: Standing, submission: Submission, tracked: JobTracking, now: d
         vendor_batches=_vendor_batches(job.handed_over),
         links=_links(job.id),
     )
+
+
+def _endpoints(job: Standing, submission: Submission) -> list[JobEndpoint]:
+    endpoints = submission.snapshot.endpoints
+    cells, unpaid = job.n_cells // len(endpoints), _is_unpaid(job)
+    return [
+        _endpoint(endpoint, params, job.progress.endpoints.get(number), cells, unpaid=unpaid)
+        for number, (endpoint, params) in enumerate(zip(endpoints, submission.params, strict=True))
+    ]
 
 
 def _vendor_batches(found: HandedOver | None) -> VendorBatches | None:
