@@ -43,6 +43,8 @@ _OFTEN = 3.0
 _OFTEN_AGAIN = 2.5
 _SELDOM = 15.0
 """Calls between two refusals: fewer, many times in a row, and the pace is not what they mean."""
+_RARE = 600.0
+"""... and more: they cost next to nothing, whatever they mean."""
 _EARLY = 0.25
 """Of the span: there the pace is well below the level, and a limit has nothing to refuse."""
 _EARLY_MOST = 7.0
@@ -102,7 +104,7 @@ class Borne(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Whether refusals come one upon the other, however the pace is changed."""
         often, early = (_OFTEN_AGAIN, _EARLY_MOST_AGAIN) if self.deaf else (_OFTEN, _EARLY_MOST)
         crowded = self.heard > often and self.between < self.heard * _SELDOM
-        return crowded or self.early > early
+        return crowded or (self.early > early and self.between < self.heard * _RARE)
 
     def pace(self, seconds: float) -> float:
         """Calls per second after so many seconds in which calls were wanted; 0: as many as come."""
