@@ -1,5 +1,6 @@
 """Request bodies: how large they may be, and which JSON is taken."""
 
+import asyncio
 import json
 import math
 from collections import Counter
@@ -16,6 +17,7 @@ from typing_extensions import override
 
 from api.errors import RequestRefusedError
 from api.faults import Place, pointer
+from gateway.surfaces.exchange import BODY_PAUSE
 from hikaku.errors import Fault, InvalidInput
 
 MAX_DEPTH = 32
@@ -29,8 +31,10 @@ _OFF_LOOP_BYTES = 64 * 1024
 def limited(scope: Scope, receive: Receive, most: int) -> Receive:
     """Wrap `receive` so that a body of more than `most` bytes is refused as soon as it shows.
 
+    One that stops is not waited for.
+
     Raises:
-        RequestRefusedError: 413 or, for a compressed body, 415.
+        RequestRefusedError: 408, 413 or, for a compressed body, 415.
     """
     headers = Headers(scope=scope)
     if headers.get("content-encoding", "identity").lower() != "identity":
@@ -41,18 +45,33 @@ def limited(scope: Scope, receive: Receive, most: int) -> Receive:
     announced = headers.get("content-length", "")
     if announced.isdigit() and int(announced) > most:
         raise _too_large(most)
-    received = 0
+    received, is_whole = 0, False
 
     async def counted() -> Message:
-        nonlocal received
-        message = await receive()
+        nonlocal received, is_whole
+        try:
+            # What comes after the body is that the client leaves, and that may take long.
+            async with asyncio.timeout(None if is_whole else BODY_PAUSE):
+                message = await receive()
+        except TimeoutError:
+            raise _too_slow() from None
         if message["type"] == "http.request":
+            is_whole = not message.get("more_body")
             received += len(message.get("body", b""))
             if received > most:
                 raise _too_large(most)
         return message
 
     return counted
+
+
+def _too_slow() -> RequestRefusedError:
+    return RequestRefusedError(
+        status=HTTPStatus.REQUEST_TIMEOUT,
+        code="body_too_slow",
+        detail=f"nothing more of the body came for {BODY_PAUSE:g} s",
+        headers={"connection": "close"},
+    )
 
 
 def _too_large(most: int) -> RequestRefusedError:

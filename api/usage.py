@@ -34,13 +34,14 @@ class UsageSink(Sink):
 
     def _store(self, records: Sequence[UsageRecord]) -> None:
         lines = [_line(record) for record in records]
-        # A call may be older than all that is kept: a clock that was put right.
-        oldest = datetime.now(UTC) - self._kept
         days = {line.at.date() for line in lines}
         if missing := sorted(days - self._open):
             with self._sessions.begin() as session:
                 usage.open_days(session, missing)
-                usage.forget(session, before=min(oldest.date(), missing[0]))
+                # By the clock that is behind: one that runs ahead must not make all of them old.
+                today = min(usage.today(session), max(days))
+                # A call may be older than all that is kept: a clock that was put right.
+                usage.forget(session, before=min(today - self._kept, missing[0]))
             self._open |= days
         with self._sessions.begin() as session:
             usage.write(session, lines)

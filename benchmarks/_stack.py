@@ -101,9 +101,6 @@ class Stack:
     def upstream(self) -> dict[str, int]:
         return self.http.get(f"http://127.0.0.1:{self.port}/stats").json()
 
-    def reset_upstream(self) -> None:
-        self.http.post(f"http://127.0.0.1:{self.port}/reset")
-
     def cpu(self) -> dict[str, float]:
         """CPU seconds of every process with its children."""
         used = {}

@@ -166,19 +166,3 @@ def _plain(value: object) -> Any:  # noqa: ANN401 - whatever JSON has
     if isinstance(value, Price):
         return value.model_dump(exclude_none=True)
     raise NotImplementedError(type(value))
-
-
-class Totals(Sink):
-    """Sums per endpoint and caller, in memory: what a process that keeps no records can show."""
-
-    def __init__(self) -> None:
-        self.calls: dict[tuple[str | None, str | None], int] = {}
-        self.tokens: dict[tuple[str | None, str | None], int] = {}
-
-    @override
-    async def write(self, records: Sequence[UsageRecord]) -> None:
-        for record in records:
-            key = (record.endpoint, record.caller)
-            used = (record.input_tokens or 0) + (record.output_tokens or 0)
-            self.calls[key] = self.calls.get(key, 0) + 1
-            self.tokens[key] = self.tokens.get(key, 0) + used

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
 from gateway.errors import GatewayError, InvalidRequest, MalformedAnswer, Unavailable
@@ -23,6 +23,8 @@ from gateway.types import JSON
 
 BODY_CAP = 32 * 1024 * 1024
 """Bytes of a request; images inside messages fit, a mistake does not."""
+BODY_PAUSE = 30.0
+"""Seconds without a byte of a request body, after which it is not waited for."""
 CLIENT_LEFT = 499
 """Nobody reads it; access logs do."""
 DONE = b"data: [DONE]\n\n"
@@ -42,6 +44,14 @@ class BodyTooLargeError(InvalidRequest):
 
     def __init__(self) -> None:
         super().__init__(f"the request body is longer than {BODY_CAP} bytes", status=413)
+
+
+class BodyTooSlowError(InvalidRequest):
+    """The rest of the request body did not come."""
+
+    def __init__(self) -> None:
+        message = f"nothing more of the request body came for {BODY_PAUSE:g} s"
+        super().__init__(message, status=408)
 
 
 class NotJsonError(InvalidRequest):
@@ -133,6 +143,7 @@ class Call:
 
         Raises:
             BodyTooLargeError: It is too long.
+            BodyTooSlowError: It stopped.
             ClientLeftError: It broke off.
         """
         announced = self.header(b"content-length")
@@ -140,7 +151,7 @@ class Call:
             raise BodyTooLargeError  # Before it is sent: curl asks first.
         pieces: list[bytes] = []
         length = 0
-        while (message := await self.receive())["type"] == "http.request":
+        while (message := await self._piece())["type"] == "http.request":
             pieces.append(message.get("body", b""))
             length += len(pieces[-1])
             if length > BODY_CAP:
@@ -149,6 +160,13 @@ class Call:
                 return b"".join(pieces)
         raise ClientLeftError
 
+    async def _piece(self) -> Message:
+        try:
+            async with asyncio.timeout(BODY_PAUSE):
+                return await self.receive()
+        except TimeoutError:
+            raise BodyTooSlowError from None
+
     async def body(self) -> dict[str, JSON]:
         """The body as a JSON object.
 
@@ -156,6 +174,7 @@ class Call:
             NotJsonError: It is no JSON.
             NotAnObjectError: It is something else.
             BodyTooLargeError: It is too long.
+            BodyTooSlowError: It stopped.
         """
         raw = await self.raw_body()
         try:

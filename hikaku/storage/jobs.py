@@ -16,7 +16,7 @@ from hikaku.jobs import FAILED_OUTCOMES, JobState, Outcome, ShardKind, ShardStat
 from hikaku.planning import PlannedShard, cut
 from hikaku.specs import Snapshot
 from hikaku.storage import tracking
-from hikaku.storage.tables import Job, JobEvent, Shard, Worker
+from hikaku.storage.tables import RECORDED, Job, JobEvent, Shard, Worker
 
 
 @dataclass(slots=True, kw_only=True)
@@ -185,12 +185,11 @@ _COUNTERS = {
     "cost_usd": "cost_usd",
     "cost_unknown_calls": "n_cost_unknown",
 }
-_RECORDED = " + ".join(f"n_{outcome}" for outcome in Outcome)
 _COUNTS = ", ".join(f"'{outcome}', sum(n_{outcome})" for outcome in Outcome)
 _SUMS = ", ".join(f"'{name}', sum({column})" for name, column in _COUNTERS.items())
 
 PART = f"""json_build_object('counts', json_build_object({_COUNTS}), {_SUMS},
-    'in_hand', greatest(0, coalesce(sum(n_cells - ({_RECORDED}))
+    'in_hand', greatest(0, coalesce(sum(n_cells - ({RECORDED}))
                                     filter (where state = 'running'), 0)))"""
 """SQL: an `EndpointProgress` of the shards of a group, as JSON."""
 

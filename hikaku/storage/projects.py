@@ -9,9 +9,6 @@ from sqlalchemy.orm import Session
 from hikaku.errors import NotFound
 from hikaku.storage.tables import Project
 
-DEFAULT_WEIGHT = 1.0
-"""Of a project to which nobody gave another."""
-
 
 def ensure(session: Session, name: str) -> None:
     """Enter a project, unless it is there."""
@@ -40,12 +37,6 @@ def get(session: Session, name: str) -> Project:
     if found is None:
         raise NotFound(f"there is no project {name!r}; a job or a PUT with this name makes it")
     return found
-
-
-def weight(session: Session, name: str) -> float:
-    """Give the weight of a project, or that of one that is not entered."""
-    found = session.get(Project, name)
-    return DEFAULT_WEIGHT if found is None else found.weight
 
 
 def listing(session: Session, *, after: str | None, limit: int) -> Sequence[Project]:

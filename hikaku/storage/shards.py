@@ -13,11 +13,11 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from hikaku import ids
-from hikaku.jobs import Hint, JobState, Outcome, ShardState
+from hikaku.jobs import Hint, JobState, ShardState
 from hikaku.storage import summaries
 from hikaku.storage.claims import Claim
 from hikaku.storage.connection import driver
-from hikaku.storage.tables import Job, Shard, Worker
+from hikaku.storage.tables import RECORDED, Job, Shard, Worker
 from hikaku.storage.work import left_to_do
 
 MAX_CLAIMS = 20
@@ -71,12 +71,10 @@ def held(session: Session, worker: UUID) -> list[Held]:
     ]
 
 
-_RECORDED = " + ".join(f"n_{outcome}" for outcome in Outcome)
-
 _COMPLETE = f"""
 update shard set state = 'done', owner = null, published_at = null, finished_at = now()
  where id = %s and epoch = %s and owner = %s and state = 'running'
-   and (rows is not null or kind = 'score' or n_cells <= {_RECORDED})
+   and (rows is not null or kind = 'score' or n_cells <= {RECORDED})
 returning id
 """  # noqa: S608 - names of columns
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from hikaku import ids
 from hikaku.storage.connection import driver
+from hikaku.storage.tables import RECORDED
 
 if TYPE_CHECKING:
     from hikaku.storage.packed import Cells
@@ -77,8 +78,7 @@ select {_PLACE}, m.rows, m.latencies, m.scores, m.shard_id is null
   from shard s
   left join shard_summary m on m.shard_id = s.id and m.job_id = s.job_id and not m.stale
  where s.job_id = %s and s.kind = 'ask' and (m.shard_id is not null
-   or n_ok + n_truncated + n_refused + n_invalid_request + n_rate_limited + n_timeout
-      + n_provider_error + n_malformed + n_budget_skipped + n_cancelled > 0)
+   or {RECORDED} > 0)
 """  # noqa: S608 - nothing of a request is in it
 
 _MADE_NOW = f"""

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from operator import itemgetter
 from typing import Any, Literal
 
-from sqlalchemy import Row, func, select, text
+from sqlalchemy import Date, Row, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -155,6 +155,11 @@ def open_days(session: Session, days: Sequence[date]) -> None:
                 f" for values from ('{day}T00:00Z') to ('{following}T00:00Z')"
             )
         )
+
+
+def today(session: Session) -> date:
+    """Ask the database which day it is, in UTC."""
+    return session.execute(select(func.timezone("utc", func.now()).cast(Date))).scalar_one()
 
 
 def forget(session: Session, *, before: date) -> int:

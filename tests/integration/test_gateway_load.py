@@ -28,7 +28,7 @@ from gateway.http.incoming import Incoming
 from gateway.main import create_app
 from gateway.surfaces.watch import Watch
 from gateway.tickets import Ticket
-from gateway.usage import Recorder, Totals
+from gateway.usage import JsonLines, Recorder
 from gateway.watching import ConfigFile, Watcher
 from tests.support.slow_model import SlowModel, slow_model
 
@@ -107,8 +107,9 @@ async def served(path: Path, entries: str, *models: SlowModel) -> AsyncIterator[
     write(path, entries)
     before, files_before = tasks_but(*models), files()
     watched = ConfigFile(path, {})
-    totals = Totals()
-    gateway = Gateway(watched.first(), recorder=Recorder(totals))
+    gateway = Gateway(
+        watched.first(), recorder=Recorder(JsonLines(path.with_suffix(".usage.jsonl")))
+    )
     app = create_app(gateway, api_key=KEY, watcher=Watcher(gateway, watched, every=0.05))
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))

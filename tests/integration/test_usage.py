@@ -176,6 +176,13 @@ async def test_single_calls_are_dropped_by_the_day_and_sums_stay(sessions):
         assert session.scalar(select(func.sum(UsageHour.calls))) == 2
 
 
+async def test_a_clock_that_runs_ahead_makes_no_call_old(sessions):
+    await sink(sessions).write([record(1)])
+    await sink(sessions).write([record(2, at=record(2).at + timedelta(days=400).total_seconds())])
+    with sessions() as session:
+        assert session.scalar(select(func.count()).select_from(UsageCall)) == 2
+
+
 def test_partitions_are_opened_by_many_and_dropped_once(sessions):
     days = [date(2026, 1, day) for day in (1, 2, 3)]
     for _ in range(2):

@@ -280,10 +280,12 @@ class Arena:
         member.process.terminate()
         assert member.process.wait(within) == 0, self.logs()
 
-    def armed(self, point: Point, passage: int = 1, *, kind: str = "worker") -> Member:
+    def armed(
+        self, point: Point, passage: int = 1, *, kind: str = "worker", **variables: str
+    ) -> Member:
         """Start a member that dies at a point."""
         program = () if kind == "worker" else ("workers.main", kind)
-        return self.start(kind, *program, failpoints=f"{point}:kill@{passage}")
+        return self.start(kind, *program, failpoints=f"{point}:kill@{passage}", **variables)
 
     def bury(self) -> int:
         """Note the deaths of armed members; gives how many are still alive."""

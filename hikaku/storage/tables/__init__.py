@@ -9,7 +9,7 @@ from hikaku.storage.tables.datasets import Dataset, DatasetRevision, DatasetRow
 from hikaku.storage.tables.declaration import Base
 from hikaku.storage.tables.files import Batch, File, FileChunk
 from hikaku.storage.tables.idempotency import IdempotencyKey
-from hikaku.storage.tables.jobs import Job, JobEvent, Project, Shard, Worker
+from hikaku.storage.tables.jobs import RECORDED, Job, JobEvent, Project, Shard, Worker
 from hikaku.storage.tables.money import (
     Budget,
     BudgetKind,
@@ -27,6 +27,7 @@ from hikaku.storage.tables.tracking import Tracking
 from hikaku.storage.tables.usage import UsageCall, UsageHour, UsagePrice
 
 __all__ = [
+    "RECORDED",
     "AttemptLine",
     "Base",
     "Batch",

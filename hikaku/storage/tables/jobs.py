@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.orm import Mapped, mapped_column
 
 from hikaku import ids
-from hikaku.jobs import JobState, ShardKind, ShardState
+from hikaku.jobs import JobState, Outcome, ShardKind, ShardState
 from hikaku.storage.tables.declaration import NOW, Base, Json, one_of
 from hikaku.storage.types import PublicId
 
@@ -167,3 +167,7 @@ class Shard(Base):
     cost_usd: Mapped[Decimal] = mapped_column(server_default=text("0"))
     n_cost_unknown: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     """Calls that may have been billed and whose price or usage is not known."""
+
+
+RECORDED = " + ".join(f"n_{outcome}" for outcome in Outcome)
+"""SQL: how many cells of a shard have an outcome."""

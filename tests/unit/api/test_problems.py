@@ -1,6 +1,12 @@
+import asyncio
 import json
 
 import pytest
+from starlette.types import Message
+
+from api import bodies
+from api.bodies import limited
+from api.errors import RequestRefusedError
 
 JOB = {
     "prompt": {"template": "{{object}}は何色ですか?"},
@@ -186,3 +192,18 @@ def test_a_request_id_that_could_do_harm_is_replaced(client, shown):
     given = client.get("/health", headers={"x-request-id": shown}).headers["x-request-id"]
     assert given != shown
     assert len(given) == 32
+
+
+async def test_a_body_that_stops_is_408_and_a_client_may_wait_long_for_its_answer(monkeypatch):
+    monkeypatch.setattr(bodies, "BODY_PAUSE", 0.05)
+    said: asyncio.Queue[Message] = asyncio.Queue()
+    receive = limited({"type": "http", "headers": []}, said.get, 100)
+    said.put_nowait({"type": "http.request", "body": b"{", "more_body": True})
+    assert (await receive())["more_body"]
+    with pytest.raises(RequestRefusedError) as refused:
+        await receive()
+    assert (refused.value.status, refused.value.code) == (408, "body_too_slow")
+    said.put_nowait({"type": "http.request", "body": b"}"})
+    await receive()
+    asyncio.get_running_loop().call_later(0.1, said.put_nowait, {"type": "http.disconnect"})
+    assert (await receive())["type"] == "http.disconnect"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing_extensions import override
 
 from gateway.errors import Outcome
-from gateway.usage import Recorder, Sink, Totals, UsageRecord
+from gateway.usage import Recorder, Sink, UsageRecord
 
 
 def record(number: int) -> UsageRecord:
@@ -66,10 +66,3 @@ async def test_records_wait_for_a_sink_that_is_away_and_the_oldest_are_lost_and_
     sink.well = True
     await recorder.stop()
     assert [r for batch in sink.batches for r in batch] == ["3", "4", "5", "6", "7"]
-
-
-async def test_totals_add_up():
-    totals = Totals()
-    await totals.write([record(1), record(2)])
-    assert totals.calls == {("a", None): 2}
-    assert totals.tokens == {("a", None): 6}
