@@ -60,6 +60,8 @@ _ROUTERS = (
 )  # fmt: skip
 
 _POOL_SIZE = 10
+_IDLE = timedelta(minutes=2)
+"""Of an open transaction: longer than a request waits for the rest of its body."""
 _READY_SECONDS = 3.0
 """After the start, when nobody waits for it: the first comparison takes what is ready then."""
 _GRACE_SECONDS = 10
@@ -96,7 +98,7 @@ def from_settings(settings: Settings) -> FastAPI:
         ConfigError: The gateway's file cannot be used.
     """
     guard = guard_for(settings.host, settings.api_key, settings.public_url)
-    engine = open_engine(settings.sqlalchemy_url, pool_size=_POOL_SIZE)
+    engine = open_engine(settings.sqlalchemy_url, pool_size=_POOL_SIZE, idle=_IDLE)
     # Without the file there are no endpoints, and everything else works.
     file = ConfigFile(settings.gateway_config, os.environ, missing_is_empty=True)
     hub = Hub(settings.redis_url)

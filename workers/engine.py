@@ -64,8 +64,11 @@ class Engine:
         gateway: Gateway,
         watcher: Watcher | None = None,
         hub: Hub | None = None,
+        *,
+        worker: UUID,
     ) -> None:
         self._settings = settings
+        self._worker = worker
         self._database = Database(sessions, threads=4)
         # Of its own: four slow transactions in the other's threads must not cost the lease.
         self._heart = Database(sessions, threads=1)
@@ -120,6 +123,7 @@ class Engine:
         settings = self._settings
         turns = Turns(settings.cells_in_flight)
         lease = Lease(
+            self._worker,
             self._heart,
             lease=timedelta(seconds=settings.lease_seconds),
             heartbeat=timedelta(seconds=settings.heartbeat_seconds),

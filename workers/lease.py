@@ -19,7 +19,6 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from hikaku.failpoints import Point, reach
-from hikaku.ids import new_uuid
 from hikaku.jobs import JobState
 from hikaku.storage import shards
 from hikaku.storage.claims import Claim
@@ -54,6 +53,7 @@ class Lease:
 
     def __init__(
         self,
+        worker: UUID,
         database: Database,
         *,
         lease: timedelta,
@@ -63,12 +63,13 @@ class Lease:
         """Make one that is not joined yet.
 
         Args:
+            worker: Its name.
             database: Its own, so that nothing else holds up a heartbeat.
             lease: How long it is good after a renewal was asked for.
             heartbeat: Between two renewals.
             on_stop: Told of each job that is to start no new call here; of None for all of them.
         """
-        self.worker: UUID = new_uuid()
+        self.worker = worker
         self._database = database
         self._lease = lease
         self._heartbeat = heartbeat

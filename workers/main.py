@@ -14,11 +14,13 @@ from gateway.shared import Hub, SharedBudgets, SharedCache, SharedGates
 from gateway.watching import ConfigFile, Watcher
 from hikaku.failpoints import arm
 from hikaku.identities import identity
+from hikaku.ids import new_uuid
 from hikaku.logs import configure
 from hikaku.queue import BATCH, INTERACTIVE, MAINTENANCE, Queue, celery_app
 from hikaku.settings import Settings
 from hikaku.specs import EndpointIdentity
 from hikaku.storage.connection import open_engine, open_sessions
+from hikaku.storage.shards import session_name
 from workers.batches import Batches
 from workers.engine import Engine
 from workers.offload import Offloader
@@ -29,7 +31,11 @@ from workers.tasks import register_batches, register_offloads, register_shards, 
 def batch(settings: Settings) -> Celery:
     """Put a worker together that runs shards."""
     app = celery_app(settings.redis_url)
-    sessions = open_sessions(open_engine(settings.sqlalchemy_url, pool_size=6))
+    worker, lease = new_uuid(), timedelta(seconds=settings.lease_seconds)
+    database = open_engine(
+        settings.sqlalchemy_url, pool_size=6, name=session_name(worker), idle=lease
+    )
+    sessions = open_sessions(database)
     file = ConfigFile(settings.gateway_config, os.environ)
     hub = Hub(settings.redis_url)
     gateway = Gateway(
@@ -39,7 +45,7 @@ def batch(settings: Settings) -> Celery:
         cache=SharedCache(hub),
         companions=[hub],
     )
-    engine = Engine(settings, sessions, gateway, Watcher(gateway, file), hub)
+    engine = Engine(settings, sessions, gateway, Watcher(gateway, file), hub, worker=worker)
     register_shards(app, engine)
     signals.worker_ready.connect(lambda **_: engine.start(), weak=False)
     signals.worker_shutting_down.connect(lambda **_: engine.drain(), weak=False)
@@ -51,7 +57,9 @@ def scheduler(settings: Settings) -> Celery:
     """Put the scheduler together: the clock, and the writer to MLflow."""
     app = celery_app(settings.redis_url)
     sessions = open_sessions(open_engine(settings.sqlalchemy_url, pool_size=3))
-
+    lease = timedelta(seconds=settings.lease_seconds)
+    # Apart: what is sent to MLflow or to a vendor takes its time inside a transaction.
+    quick = open_sessions(open_engine(settings.sqlalchemy_url, pool_size=1, idle=lease))
     file = ConfigFile(settings.gateway_config, os.environ)
 
     def endpoints() -> dict[str, EndpointIdentity]:
@@ -59,11 +67,11 @@ def scheduler(settings: Settings) -> Celery:
         return {name: identity(endpoint) for name, endpoint in catalog.endpoints.items()}
 
     ticker = Ticker(
-        sessions,
+        quick,
         Queue(app),
         endpoints,
         every=timedelta(seconds=settings.sweep_seconds),
-        lease=timedelta(seconds=settings.lease_seconds),
+        lease=lease,
         bucket_rows=settings.bucket_rows,
     )
 

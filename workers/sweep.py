@@ -75,6 +75,12 @@ class Sweep:
 
     def _reap(self) -> None:
         with self._sessions.begin() as session:
+            frozen = shards.cut_off(session)
+        if frozen:
+            log.warning(
+                "ended transactions of workers whose lease is over", extra={"workers": frozen}
+            )
+        with self._sessions.begin() as session:
             lost = shards.reap(session, grace=self._lease)
             if lost:
                 reach(Point.IN_REAP)

@@ -1,11 +1,12 @@
 """Opens the database: a pool for transactions and one for reads, JSON as the text it is."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import msgspec
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -21,17 +22,32 @@ def _to_text(value: object) -> str:
     return _encode(value).decode()
 
 
-def open_engine(url: str, *, pool_size: int = 5) -> Engine:
+def open_engine(
+    url: str, *, pool_size: int = 5, name: str = "hikaku", idle: timedelta | None = None
+) -> Engine:
     """Make the process's connection pool; dead connections are replaced when they are taken.
 
     Args:
         url: SQLAlchemy URL with its driver named (`Settings.sqlalchemy_url`).
         pool_size: Connections kept; as many again may open for a moment.
+        name: What Postgres calls its connections; 63 bytes at most.
+        idle: How long a transaction may be left open without a word, until Postgres ends it: who
+            froze in one, or was cut off, keeps its locks no longer. None: for ever.
     """
-    return _open(url, pool_size, pool_pre_ping=True)
+    engine = _open(url, pool_size, name=name, pool_pre_ping=True)
+    if idle is not None:
+        milliseconds = int(idle / timedelta(milliseconds=1))
+
+        # Not when it connects: PgBouncer refuses settings that it does not know.
+        @event.listens_for(engine, "connect")
+        def _limit(connection: psycopg.Connection[Any], _: object) -> None:
+            connection.execute(f"set idle_in_transaction_session_timeout = {milliseconds}")
+            connection.commit()
+
+    return engine
 
 
-def _open(url: str, pool_size: int, **more: object) -> Engine:
+def _open(url: str, pool_size: int, *, name: str = "hikaku", **more: object) -> Engine:
     return create_engine(
         url,
         **more,
@@ -42,7 +58,7 @@ def _open(url: str, pool_size: int, **more: object) -> Engine:
         json_deserializer=msgspec.json.decode,
         connect_args={
             "connect_timeout": 5,
-            "application_name": "hikaku",
+            "application_name": name,
             # A server that vanishes without a word is noticed within about 15 s.
             "keepalives_idle": 5,
             "keepalives_interval": 3,
@@ -96,5 +112,4 @@ class Reader:
 
 def open_reader(url: str, *, pool_size: int = 5) -> Reader:
     """Open a pool for reads alone, beside that of `open_engine`."""
-    options = {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
-    return Reader(_open(url, pool_size, **options))
+    return Reader(_open(url, pool_size, isolation_level="AUTOCOMMIT", pool_reset_on_return=None))

@@ -211,6 +211,26 @@ def reap(session: Session, *, grace: timedelta) -> list[int]:
     return [shard_id for (shard_id,) in rows]
 
 
+def session_name(worker: UUID) -> str:
+    """Name the database connections of a worker, by which they are known to be its own."""
+    return f"hikaku {worker}"
+
+
+_CUT_OFF = text("""
+select w.id, pg_terminate_backend(a.pid)
+  from worker w join pg_stat_activity a on a.application_name = 'hikaku ' || w.id
+ where a.usename = current_user and w.lease_until < now() and a.xact_start < w.lease_until
+""")
+
+
+def cut_off(session: Session) -> list[UUID]:
+    """End the transactions that workers left open when their lease ended; gives these workers.
+
+    Who is frozen in one would keep its locks, and whoever waits for them, until it wakes.
+    """
+    return sorted({worker for worker, _ in session.execute(_CUT_OFF)})
+
+
 def release_dead(session: Session, worker: UUID) -> list[int]:
     """Take back the shards of a worker that is known to be dead, whatever its lease says.
 

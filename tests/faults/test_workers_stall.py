@@ -3,14 +3,22 @@
 import time
 
 import psycopg
+import pytest
 from sqlalchemy import func, select
 
+from hikaku.failpoints import Point
 from hikaku.jobs import JobState
 from hikaku.storage import control
 from hikaku.storage.tables import Shard
 from tests.support.arena import LEASE
 
 CELLS = 500
+
+IN_TRANSACTION = (
+    Point.IN_CLAIM, Point.IN_HEARTBEAT, Point.IN_COPY, Point.AFTER_COPY_BEFORE_COMMIT,
+    Point.IN_COMPLETE,
+)  # fmt: skip
+"""Where what is locked is not let go before the commit."""
 
 
 def claims(place, job):
@@ -25,6 +33,17 @@ def test_a_frozen_worker_that_wakes_after_its_lease_changes_nothing(place):
     place.wait_done(job, CELLS // 5)
     place.freeze(frozen)
     place.wait(lambda: claims(place, job) > 1, "its shards to be claimed by another")
+    place.thaw(frozen)
+    place.finish(job)
+
+
+@pytest.mark.parametrize("point", IN_TRANSACTION)
+def test_a_worker_frozen_in_a_transaction_holds_nobody_up(place, point):
+    place.no_workers()
+    job = place.submit(CELLS)
+    frozen = place.frozen(point)
+    place.start("worker")
+    assert place.wait_final(job) is JobState.COMPLETED
     place.thaw(frozen)
     place.finish(job)
 

@@ -287,6 +287,14 @@ class Arena:
         program = () if kind == "worker" else ("workers.main", kind)
         return self.start(kind, *program, failpoints=f"{point}:kill@{passage}", **variables)
 
+    def frozen(self, point: Point) -> Member:
+        """Start a worker that freezes at a point, and wait until it has; `thaw` wakes it."""
+        member = self.start("worker", failpoints=f"{point}:stop")
+        self.wait(lambda: member.sprung() is not None, f"{member.name} to freeze at {point}")
+        _, at = member.sprung() or (point, time.time())
+        self.diary.note(Harm.SHUT_OUT, member.name, at)
+        return member
+
     def bury(self) -> int:
         """Note the deaths of armed members; gives how many are still alive."""
         for member in list(self.waiting_to_die):

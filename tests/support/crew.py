@@ -8,8 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
+from hikaku.ids import new_uuid
 from hikaku.storage import claims
 from hikaku.storage.connection import open_engine, open_sessions
+from hikaku.storage.shards import session_name
 from tests.support.database import sqlalchemy_url
 from workers import shard
 from workers.database import Database
@@ -34,10 +36,12 @@ async def _work(room: Room, is_over: Callable[[], bool]) -> None:
 async def _member(
     url: str, folder: Path, asker: Asker, is_over: Callable[[], bool], all_there: threading.Barrier
 ) -> None:
-    engine = open_engine(url, pool_size=3)
+    worker = new_uuid()
+    engine = open_engine(url, pool_size=3, name=session_name(worker))
     database = Database(open_sessions(engine), threads=2)
     turns = Turns(64)
     lease = Lease(
+        worker,
         database,
         lease=timedelta(seconds=30),
         heartbeat=timedelta(seconds=1),
