@@ -7,6 +7,7 @@ from fastapi import Query
 from pydantic import AwareDatetime, Field
 
 from api.dependencies import ContextDep
+from api.money_view import money
 from api.wire import Out, problems, resource
 from hikaku.errors import Fault, InvalidInput
 from hikaku.storage import usage
@@ -27,7 +28,10 @@ class UsedOut(Out):
     cached: int = Field(description="Answered from the cache, or reused by a job.")
     input_tokens: int
     output_tokens: int
-    cost_usd: str = Field(examples=["1.2345"])
+    cost_usd: str | None = Field(
+        examples=["1.2345"],
+        description="Of the calls whose cost is known; null when nothing of it is known.",
+    )
     cost_unknown_calls: int = Field(description="Their price or token counts are not known.")
     of_jobs: int = Field(description="Of the calls, those that jobs made.")
 
@@ -80,7 +84,7 @@ def _out(one: Used) -> UsedOut:
         cached=one.cached,
         input_tokens=one.input_tokens,
         output_tokens=one.output_tokens,
-        cost_usd=format(one.cost_usd.normalize(), "f"),
+        cost_usd=None if one.known_cost_usd is None else money(one.known_cost_usd),
         cost_unknown_calls=one.cost_unknown,
         of_jobs=one.of_jobs,
     )

@@ -91,6 +91,11 @@ class Used:
     of_jobs: int = 0
     """Of the calls, those that jobs made."""
 
+    @property
+    def known_cost_usd(self) -> Decimal | None:
+        """The cost as far as it is known; None where nothing of it is."""
+        return None if self.cost_unknown and not self.cost_usd else self.cost_usd
+
 
 def write(session: Session, lines: Sequence[UsageLine]) -> None:
     """Keep calls singly, and add them to the sums; their days' partitions must be open.

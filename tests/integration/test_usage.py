@@ -72,6 +72,8 @@ async def test_calls_are_summed_by_the_hour_and_kept_singly(sessions):
     assert (paid.input_tokens, paid.output_tokens) == (30_000, 15_000)
     assert (paid.cost_usd, paid.cost_unknown) == (Decimal("0.06"), 1)
     assert (free.calls, free.provider_calls, free.cost_unknown) == (10, 20, 10)
+    assert paid.known_cost_usd == Decimal("0.06")
+    assert free.known_cost_usd is None
     assert [(one.group, one.calls) for one in callers] == [("", 10), ("key-1", 31)]
     assert sum(one.calls for one in days) == 41
 

@@ -353,7 +353,7 @@ class UsedAnswer(TypedDict):
     cached: int
     input_tokens: int
     output_tokens: int
-    cost_usd: str
+    cost_usd: str | None
     cost_unknown_calls: int
     of_jobs: int
 

@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from threading import Event
 
 import pytest
+from sqlalchemy import func, update
 
 from hikaku.jobs import JobState
 from hikaku.storage import jobs
+from hikaku.storage.tables import Shard
 from tests.integration.test_budgets import Till
 from tests.support.crew import crew
 
@@ -164,6 +166,20 @@ def test_a_preflight_that_cannot_be_waited_for_says_so(client):
     assert not told["is_complete"]
     assert told["calls"] is None
     assert told["pilot"]["cells"] == 0
+
+
+def test_use_without_a_price_has_an_unknown_cost(client, sessions):
+    post(client, "/jobs", JOB)
+    with sessions.begin() as session:
+        session.execute(update(Shard).values(finished_at=func.now(), n_calls=5, n_cost_unknown=5))
+    [used] = client.get("/api/v1/usage").json()["data"]
+    assert used["cost_usd"] is None
+    assert used["cost_unknown_calls"] == used["provider_calls"] > 0
+    with sessions.begin() as session:
+        session.execute(update(Shard).where(Shard.row_from == 0).values(cost_usd="0.5"))
+    [used] = client.get("/api/v1/usage").json()["data"]
+    assert used["cost_usd"] == "0.5"
+    assert used["cost_unknown_calls"] > 0
 
 
 def test_other_scorers_make_another_job_without_a_call(client, working, until):

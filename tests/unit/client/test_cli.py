@@ -317,6 +317,8 @@ def test_use_is_shown_with_what_is_not_known(server, hikaku):
     shown = hikaku("usage", "--by", "endpoint").stdout
     assert "300 + 40" in shown
     assert "0.5 (+2?)" in shown
+    server.on("GET /usage", {**times, "group_by": "endpoint", "data": [sums | {"cost_usd": None}]})
+    assert "– (+2?)" in hikaku("usage").stdout
     assert "呼び出し" in hikaku("usage", "--lang", "ja").stdout
 
 

@@ -46,6 +46,6 @@ def usage(app: App, *, since: str | None, until: str | None, by: str, as_json: b
             str(one["of_jobs"]),
             str(one["failed"]),
             f"{one['input_tokens']} + {one['output_tokens']}",
-            f"{one['cost_usd']}{unknown}",
+            f"{text.money(one['cost_usd'])}{unknown}",
         )
     app.print(listing)
