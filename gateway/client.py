@@ -19,6 +19,7 @@ from gateway.course import Surroundings
 from gateway.errors import InvalidRequest, UnknownEndpoint, WrongEndpointType
 from gateway.health import HealthWatch
 from gateway.http import DirectTransport, Transport
+from gateway.limits import WAITING_ROOM
 from gateway.lines import Line, Lines, lines_of
 from gateway.outages import Outages
 from gateway.pools import Pool, ReplicaStatus
@@ -312,6 +313,11 @@ class Gateway:
         """Why an endpoint is not asked at present; None when it is."""
         line = self._lines.get(name)
         return line.gate.closed if line is not None else None
+
+    def waiting_room(self, name: str) -> int:
+        """How many calls of this process in an endpoint's line are enough to keep it busy."""
+        line = self._lines.get(name)
+        return line.gate.waiting_room if line is not None else WAITING_ROOM
 
     async def _asked(
         self, name: str, kind: EndpointType, ask: Ask, body: JSONObject, ticket: Ticket | None

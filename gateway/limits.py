@@ -21,6 +21,8 @@ LONGEST_BLOCK = timedelta(seconds=60)
 """However long a `Retry-After` is, someone asks again after this."""
 MOST_CALLERS = 10_000
 """Callers whose limits are kept at once; those not seen the longest are forgotten."""
+WAITING_ROOM = 16
+"""Calls in line at a gate that lets many pass."""
 _ANSWER_TOKENS = 256
 """Expected of an answer that has no limit of its own."""
 _BYTES_PER_TOKEN = 4
@@ -80,6 +82,11 @@ class Gate(Protocol):
     def closed(self) -> str | None:
         """Why nobody passes at present; None when they do."""
         return None
+
+    @property
+    def waiting_room(self) -> int:
+        """How many calls of this process in line keep it busy; more would only wait there."""
+        return WAITING_ROOM
 
 
 class LocalGate(Gate):

@@ -121,7 +121,7 @@ class Engine:
 
     async def _join(self) -> None:
         settings = self._settings
-        turns = Turns(settings.cells_in_flight)
+        turns = Turns(settings.cells_in_flight, at_door=self._gateway.waiting_room)
         lease = Lease(
             self._worker,
             self._heart,

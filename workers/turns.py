@@ -1,8 +1,8 @@
 """Whose call is next in this process: fair between projects and jobs, whatever else waits.
 
 A cell takes a turn before it is asked. So many calls may be in flight at once; and before each
-endpoint's limit only a few wait at its door, because a limit serves in the order of arrival: who
-comes later with more right would stand behind all who came before.
+endpoint's limit only as many wait at its door as keep it busy, because a limit serves in the order
+of arrival: who comes later with more right would stand behind all who came before.
 """
 
 import asyncio
@@ -12,9 +12,6 @@ from itertools import count
 from typing import Self
 
 from msgspec import Struct
-
-MOST_AT_DOOR = 16
-"""Cells of one endpoint that have their turn and are not sent yet: its limit holds them."""
 
 FIRST_CALLS = 16
 """In flight of one job; up to these it may go beyond what the process has in flight at most."""
@@ -84,12 +81,15 @@ class Turn:
 class Turns:
     """Hands out turns; the party with the least in flight for its weight is next."""
 
-    def __init__(self, most: int, *, at_door: int = MOST_AT_DOOR, spare: int | None = None) -> None:
+    def __init__(
+        self, most: int, *, at_door: Callable[[str], int] = lambda _: 16, spare: int | None = None
+    ) -> None:
         """Make one for a process.
 
         Args:
             most: Calls in flight at once.
-            at_door: Of one endpoint, that its limit holds.
+            at_door: Cells of an endpoint, at most, that have their turn and are not sent yet: its
+                limit holds them.
             spare: Calls on top, for jobs that have few in flight: calls of others can be long.
         """
         self._free = most
@@ -190,7 +190,7 @@ class Turns:
 
     def _is_open(self, place: _Place) -> bool:
         party, endpoint = place
-        if self._at_door[endpoint] >= self._most_at_door:
+        if self._at_door[endpoint] >= self._most_at_door(endpoint):
             return False
         is_first = self._of_job[party.job_id] < FIRST_CALLS
         return self._free > 0 or (is_first and self._free > -self._spare)

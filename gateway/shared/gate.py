@@ -17,7 +17,7 @@ from typing_extensions import override
 from gateway.closure import Closure
 from gateway.errors import Outcome, QuotaExhausted
 from gateway.http.told import Told
-from gateway.limits import LONGEST_BLOCK, Gate, no_turn
+from gateway.limits import LONGEST_BLOCK, WAITING_ROOM, Gate, no_turn
 from gateway.shared import tidings
 from gateway.shared.hub import Hub, News
 from gateway.shared.places import Places
@@ -26,6 +26,8 @@ from gateway.shared.terms import Terms
 from gateway.shared.units import Units
 from gateway.window import Window
 
+_PART_THAT_ENDS_SOON = 4
+"""Of calls in flight, a fourth."""
 _LEAST_REST = 0.002
 _LONGEST_REST = 1.0
 _TELL_EVERY = 0.25
@@ -168,6 +170,14 @@ class SharedGate(Gate):
     @override
     def closed(self) -> str | None:
         return self._closure.reason
+
+    @property
+    @override
+    def waiting_room(self) -> int:
+        # Those who end soon, and those who may go within a second; of all processes together.
+        at_once = min(self._holds.most, self._window.places) / _PART_THAT_ENDS_SOON
+        of_us = min(at_once, self._units.a_second, WAITING_ROOM * self._hub.processes)
+        return max(min(int(of_us / self._hub.processes), WAITING_ROOM), 1)
 
     # What the hub asks of a watcher.
 

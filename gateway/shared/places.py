@@ -14,14 +14,15 @@ _HOLD_EVERY = 0.2
 class Places:
     """Those of one gate."""
 
-    __slots__ = ("_clock", "_hub", "_job", "_most", "_next", "_terms", "held", "limited", "short")
+    __slots__ = ("_clock", "_hub", "_job", "_next", "_terms", "held", "limited", "most", "short")
 
     def __init__(self, terms: Terms, hub: Hub, *, job: bool, clock: Callable[[], float]) -> None:
         self._terms = terms
         self._hub = hub
         self._job = job
         self._clock = clock
-        self._most = min((places for _, places in terms.holds), default=NO_LIMIT)
+        self.most = min((places for _, places in terms.holds), default=NO_LIMIT)
+        """Places of all processes."""
         self._next = 0.0
         self.limited = bool(terms.holds)
         self.held = 0 if self.limited else NO_LIMIT
@@ -40,14 +41,14 @@ class Places:
 
     async def hold(self, busy: int, waiting: int) -> None:
         """Say how many places we have and want, and hear how many are ours."""
-        wanted = min(busy + waiting, self._most)
+        wanted = min(busy + waiting, self.most)
         if waiting and not self.short:
-            wanted = min(wanted + wanted // 4, self._most)
+            wanted = min(wanted + wanted // 4, self.most)
         before = self.short
         try:
             places, short = await self._asked(busy, wanted)
         except AwayError:
-            share = max(int(self._most * self._hub.share), 1)
+            share = max(int(self.most * self._hub.share), 1)
             places, short = min(share, max(wanted, 1)), 1
         self.held = places
         self.short = bool(short) and bool(busy or waiting)

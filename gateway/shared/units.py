@@ -1,5 +1,6 @@
 """Calls and tokens: taken from the buckets of all processes in blocks, used one by one."""
 
+import math
 from collections.abc import Callable
 
 from gateway.paces import Learned, Pace, slower
@@ -19,7 +20,7 @@ class Units:
     """What one gate may send at present; looked at for every call, hence so bare."""
 
     __slots__ = (
-        "_clock", "_fresh_until", "_hub", "_job", "_purse", "_share", "_terms", "_units",
+        "_clock", "_fresh_until", "_hub", "_job", "_per", "_purse", "_share", "_terms", "_units",
         "blocked", "calls", "found", "learned", "limited", "tokens",
     )  # fmt: skip
 
@@ -29,6 +30,8 @@ class Units:
         self._job = job
         self._clock = clock
         self._units = 0
+        self._per = 1
+        """Tokens of a call, as was thought of the last one that waited."""
         self._purse = 0.0
         """Tokens that are ours at present; below zero when calls took more than they said."""
         self._fresh_until = 0.0
@@ -49,6 +52,12 @@ class Units:
         """Whether nobody, neither the operator nor the provider, says how fast it may go."""
         told = self.learned.requests or self.learned.tokens
         return not told and not any(rpm or tpm for _, rpm, tpm in self._terms.buckets)
+
+    @property
+    def a_second(self) -> float:
+        """Calls of all processes that may go within a second."""
+        by_tokens = self.tokens / self._per if self.tokens else math.inf
+        return min(self.calls or math.inf, by_tokens) / 60
 
     def set_pace(self) -> None:
         """Go by what is configured, told and found from now on."""
@@ -93,7 +102,8 @@ class Units:
         """Take a block for the first of `waiting` calls; 0, or seconds to wait for one."""
         if self._clock() > self._fresh_until:
             self._units, self._purse = 0, min(self._purse, 0.0)
-        per = max(tokens, 1) if self.tokens else 0
+        self._per = max(tokens, 1)
+        per = self._per if self.tokens else 0
         block = block_of(self.calls) if self.calls else block_of((self.tokens or 0.0) / max(per, 1))
         if not self._job:
             block = min(block, waiting)

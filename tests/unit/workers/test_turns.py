@@ -108,7 +108,7 @@ async def test_many_jobs_of_one_project_do_not_outweigh_one_of_another():
 
 
 async def test_only_a_few_stand_before_the_limit_of_an_endpoint():
-    turns = Turns(100, at_door=2)
+    turns = Turns(100, at_door=lambda _: 2)
     entered: list[str] = []
     opened = asyncio.Event()
 
