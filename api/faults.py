@@ -1,7 +1,7 @@
 """Turns what Pydantic says of a request into pointers and sentences people can act on."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -27,7 +27,17 @@ _MENDS = {
     "model_attributes_type": "must be an object",
     "tuple_type": "must be a list",
     "list_type": "must be a list",
+    "decimal_type": "must be an amount: a number, or one as text",
+    "decimal_parsing": "must be an amount: a number, or one as text",
 }
+_LENGTHS = {
+    "too_short": ("min_length", "must hold at least", "entry", "entries"),
+    "too_long": ("max_length", "must hold at most", "entry", "entries"),
+    "string_too_short": ("min_length", "must have at least", "character", "characters"),
+    "string_too_long": ("max_length", "must have at most", "character", "characters"),
+}
+_MOST_SHOWN = 200
+"""Characters of a key."""
 
 Place = tuple[str | int, ...]
 
@@ -36,42 +46,92 @@ def faults_of(
     errors: Sequence[Mapping[str, Any]], body: object, model: type[BaseModel] | None
 ) -> list[Fault]:
     """Translate the errors; those of one place that say the same are told once."""
-    faults = [_fault(error, body, model) for error in errors[:_MOST]]
+    placed = [(error, _in_body(error, body)) for error in errors[:_MOST]]
+    outer = {place[:depth] for _, place in placed for depth in range(len(place))}
+    told = [(e, place) for e, place in placed if not _is_beside_the_point(e, body, place, outer)]
+    faults = [_fault(error, place, model) for error, place in told]
     return list({(fault.pointer, fault.message): fault for fault in faults}.values())
 
 
 def pointer(place: Sequence[str | int]) -> str:
     """Write a place in a JSON document as an RFC 6901 pointer."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in place)
+    parts = (_short(part).replace("~", "~0").replace("/", "~1") for part in place)
+    return "".join(f"/{part}" for part in parts)
 
 
-def _fault(error: Mapping[str, Any], body: object, model: type[BaseModel] | None) -> Fault:
+def _short(part: str | int) -> str:
+    text = str(part)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+
+
+def _fault(error: Mapping[str, Any], place: Place, model: type[BaseModel] | None) -> Fault:
     where, *rest = error["loc"]
-    kind = str(error["type"])
     if where != "body":
         name = " ".join(str(part) for part in rest)
         return Fault(pointer=f"{where} {name}", message=f"{name} {_mend(error)}")
-    place = _in_body(tuple(rest), body, kind)
-    name = f"`{place[-1]}`" if place else "the body"
-    if kind == "extra_forbidden":
-        message = f"{name} is not known here{_nearest(str(place[-1]), model)}"
+    if error["type"] == "extra_forbidden":
+        message = f"{_name(place)} is not known here{_nearest(_short(place[-1]), model)}"
     else:
-        message = f"{name} {_mend(error)}"
+        message = f"{_name(place)} {_mend(error)}"
     return Fault(pointer=pointer(place), message=message)
 
 
+def _name(place: Place) -> str:
+    if not place:
+        return "the body"
+    parent, last = place[-2:-1], place[-1]
+    if isinstance(last, int) and parent:
+        return f"entry {last} of `{_short(parent[0])}`"
+    return f"`{_short(last)}`"
+
+
 def _mend(error: Mapping[str, Any]) -> str:
-    known = _MENDS.get(str(error["type"]))
-    if known is not None:
-        return known
+    kind = str(error["type"])
+    if kind in _MENDS:
+        return _MENDS[kind]
+    if kind in _LENGTHS:
+        bound, verb, one, several = _LENGTHS[kind]
+        n = error["ctx"][bound]
+        return f"{verb} {n:,} {one if n == 1 else several}"
     words = str(error["msg"]).removeprefix("Value error, ")
     if words.startswith("Input should "):
         return "must " + words.removeprefix("Input should ")
     return f"is refused: {words[:1].lower()}{words[1:]}"
 
 
-def _in_body(loc: Place, body: object, kind: str) -> Place:
+def _is_beside_the_point(
+    error: Mapping[str, Any], body: object, place: Place, outer: Container[Place]
+) -> bool:
+    """Tell what follows from other faults alone.
+
+    A list whose entries are refused is not short. An object that has faults inside was not meant
+    as the text that might stand there as well.
+    """
+    sent = _at(body, place)
+    match error["type"]:
+        case "too_short":
+            return isinstance(sent, list | dict) and len(sent) >= error["ctx"]["min_length"]
+        case "string_type":
+            return isinstance(sent, dict) and place in outer
+        case _:
+            return False
+
+
+def _at(body: object, place: Place) -> object:
+    found: Any = body
+    for part in place:
+        if not _is_in(part, found):
+            return None
+        found = found[part]
+    return found
+
+
+def _in_body(error: Mapping[str, Any], body: object) -> Place:
     """Drop what Pydantic puts into a location that is not in the document (names of unions)."""
+    where, *loc = error["loc"]
+    kind = error["type"]
+    if where != "body":
+        return ()
     place: list[str | int] = []
     at: Any = body
     for index, part in enumerate(loc):

@@ -21,7 +21,7 @@ def check(cron: str, time_zone: str) -> None:
     """
     try:
         ZoneInfo(time_zone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: `Asia` is a folder
         message = f"there is no time zone {time_zone!r}; write one such as Asia/Tokyo or UTC"
         raise _fault("/time_zone", message) from error
     if len(cron.split()) != _FIELDS or not croniter.is_valid(cron):

@@ -8,20 +8,23 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+from hikaku.names import Label, Name, ProjectName, Tags
+from hikaku.numbers import FRACTION, WHOLE, Numbered, Time, Usd, WholeNumber
+from hikaku.reserved import free_of_reserved
+
 Row = dict[str, Any]
 """Variables of one row; values are any JSON."""
 
 DEFAULT_PROJECT = "default"
-
-ProjectName = Annotated[
-    str, Field(max_length=100, pattern=r"^[^\s/\x00]([^/\x00-\x1f\x7f]*[^\s/\x00])?$")
-]
-"""Text that stands in a path: without slashes, control characters and blanks at its ends."""
-
-Usd = Annotated[Decimal, Field(gt=0, le=1_000_000_000, decimal_places=10)]
 
 MAX_INLINE_ROWS = 10_000
 """Rows in the body of one job; more belong in a dataset, which streams."""
@@ -71,7 +74,7 @@ class PromptRef(Closed):
     messages: tuple[Message, ...] | None = Field(default=None, min_length=1)
     id: str | None = Field(default=None, description="A prompt version, `pt_...`.")
     name: str | None = Field(default=None, description="A named prompt template.")
-    version: int | None = Field(default=None, ge=1, description="With `name`; newest if left out.")
+    version: Numbered | None = Field(default=None, description="With `name`; newest if left out.")
     request: RequestPath | None = Field(
         default=None,
         description="No template: the column `body` of every row is sent to this path as it stands,"
@@ -94,7 +97,7 @@ class DatasetRef(Closed):
 
     id: str | None = Field(default=None, description="A revision, `ds_...`.")
     name: str | None = None
-    revision: int | None = Field(default=None, ge=1, description="With `name`; newest if left out.")
+    revision: Numbered | None = Field(default=None, description="With `name`; newest if left out.")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "DatasetRef":
@@ -113,18 +116,22 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    temperature: float | None = Field(default=None, ge=0, le=100)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
+    temperature: Annotated[float, Field(ge=0, le=100), FRACTION] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1), FRACTION] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] | None = None
     stop: tuple[str, ...] | None = Field(default=None, max_length=16)
-    seed: int | None = Field(default=None, ge=0, le=2**63 - 1)
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1), WHOLE] | None = None
+
+
+AskedParams = Annotated[Params, AfterValidator(free_of_reserved)]
+"""Parameters of a request; what was recorded before some names were reserved stays readable."""
 
 
 class EndpointRef(Closed):
     """An endpoint of the gateway, with parameters of its own on top of the job's."""
 
     name: Name
-    params: Params = Params()
+    params: AskedParams = Params()
 
 
 class ScorerSpec(BaseModel):
@@ -133,7 +140,7 @@ class ScorerSpec(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     type: Name
-    name: Name | None = Field(
+    name: Label | None = Field(
         default=None, description="How results call it; the type if left out."
     )
     target: str | None = Field(
@@ -171,7 +178,7 @@ class Execution(StrEnum):
 class JobSpec(Closed):
     """A batch evaluation job: prompt template x rows x endpoints, scored."""
 
-    name: Name | None = None
+    name: Label | None = None
     project: ProjectName = Field(
         default=DEFAULT_PROJECT,
         description="Projects share the workers fairly, by their weights; jobs share a project's.",
@@ -180,14 +187,16 @@ class JobSpec(Closed):
     rows: tuple[Row, ...] | None = Field(default=None, min_length=1, max_length=MAX_INLINE_ROWS)
     dataset: DatasetRef | None = None
     endpoints: tuple[EndpointRef | Name, ...] = Field(min_length=1, max_length=64)
-    params: Params = Params()
+    params: AskedParams = Params()
     scorers: tuple[ScorerSpec, ...] = Field(default=(), max_length=32)
-    repeats: int = Field(default=1, ge=1, le=100)
+    repeats: WholeNumber = Field(default=1, ge=1, le=100)
     baseline: Name | None = Field(
         default=None, description="Endpoint the others are held against; the first if left out."
     )
     reuse: Reuse = Reuse.WRITE
-    priority: int = Field(default=5, ge=0, le=9, description="Within its project; 0 goes first.")
+    priority: WholeNumber = Field(
+        default=5, ge=0, le=9, description="Within its project; 0 goes first."
+    )
     budget_usd: Usd | None = Field(
         default=None,
         description="The most that its calls may cost; at that it pauses, to be topped up.",
@@ -196,12 +205,12 @@ class JobSpec(Closed):
         default=Execution.ONLINE,
         description="`batch` and `auto` use the vendor's batch interface (`batch_api`).",
     )
-    deadline: AwareDatetime | None = Field(
+    deadline: Time | None = Field(
         default=None,
         description="With `batch` and `auto`: what the vendor has not answered in time is asked"
         " online before; 26 hours from now if left out.",
     )
-    tags: dict[str, str] = Field(default_factory=dict, max_length=50)
+    tags: Tags = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _batches_are_plain(self) -> "JobSpec":
@@ -251,13 +260,16 @@ class Extension(Closed):
     scorers: tuple[ScorerSpec, ...] = Field(
         default=(), max_length=32, description="Judge also what is recorded, without any call."
     )
-    repeats: int | None = Field(default=None, ge=1, le=100, description="How many it is to have.")
+    repeats: Annotated[int, Field(ge=1, le=100), WHOLE] | None = Field(
+        default=None, description="How many it is to have."
+    )
 
     @model_validator(mode="after")
     def _something(self) -> "Extension":
         if self.rows is not None and self.dataset is not None:
             raise ValueError("give rows or dataset, not both")
-        if not self.model_fields_set:
+        given = (self.rows, self.dataset, self.endpoints, self.scorers, self.repeats)
+        if not any(given):
             raise ValueError("give at least one of rows, dataset, endpoints, scorers, repeats")
         return self
 

@@ -10,7 +10,7 @@ from gateway.types import ChatRequest, Completion
 from gateway.types import Message as Asked
 from hikaku import templates
 from hikaku.errors import Fault, InvalidInput
-from hikaku.specs import Closed, Message, Params
+from hikaku.specs import AskedParams, Closed, Message, Params
 
 router = resource("/chat", "chat")
 
@@ -33,7 +33,7 @@ class Question(Closed):
     messages: tuple[Message, ...] | None = Field(default=None, min_length=1, max_length=1000)
     template: str | None = Field(default=None, description="A single user message.")
     variables: dict[str, Any] = Field(default={}, max_length=200)
-    params: Params = Params()
+    params: AskedParams = Params()
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:

@@ -33,6 +33,7 @@ from api.wire import (
     resource,
 )
 from hikaku.datasets import Format, read_rows, sniff
+from hikaku.names import not_blank
 from hikaku.storage import datasets
 from hikaku.storage.datasets import Revision
 from hikaku.storage.idempotency import Answer
@@ -70,7 +71,7 @@ _Name = Annotated[
         description="Under which the revision is kept; without one it has an id only.",
         examples=["colors"],
     ),
-    AfterValidator(lambda text: text if text is None else clean(text)),
+    AfterValidator(lambda text: text if text is None else clean(not_blank(text))),
 ]
 _Format = Annotated[
     Format | None, Query(description="Told by the file's name, its type and its beginning.")

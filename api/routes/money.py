@@ -19,8 +19,9 @@ from api.wire import BASE, JobId, problems, shown
 from api.wire import resource as _resource
 from hikaku.budgeting import top_up
 from hikaku.errors import NotFound
+from hikaku.numbers import Switch, Usd
 from hikaku.rescore import rescore
-from hikaku.specs import Closed, ScorerSpec, Usd
+from hikaku.specs import Closed, ScorerSpec
 from hikaku.storage import budgets, projects
 from hikaku.storage.tables import BudgetKind
 
@@ -32,7 +33,7 @@ class TopUp(Closed):
 
     add_usd: Usd | None = Field(default=None, description="On top of its limit.")
     limit_usd: Usd | None = Field(default=None, description="Its limit from now on.")
-    resume: bool = Field(default=True, description="Go on if it paused because of its budget.")
+    resume: Switch = Field(default=True, description="Go on if it paused because of its budget.")
 
     @model_validator(mode="after")
     def _one(self) -> "TopUp":

@@ -8,7 +8,9 @@ from pydantic import AfterValidator, Field
 
 from api.dependencies import ContextDep
 from api.wire import Limit, Out, Page, clean, page, problems, resource, shown
-from hikaku.specs import Closed, ProjectName
+from hikaku.names import ProjectName
+from hikaku.numbers import Number
+from hikaku.specs import Closed
 from hikaku.storage import projects
 from hikaku.storage.tables import Project
 
@@ -20,7 +22,7 @@ InPath = Annotated[ProjectName, Path(examples=["nightly"]), AfterValidator(clean
 class Weight(Closed):
     """The share of a project."""
 
-    weight: float = Field(
+    weight: Number = Field(
         ge=0.01,
         le=1000,
         allow_inf_nan=False,
@@ -40,7 +42,9 @@ class ProjectOut(Out):
 def list_projects(
     context: ContextDep,
     after: Annotated[
-        str | None, Query(max_length=100, description="The `last_id` of the page before.")
+        str | None,
+        Query(max_length=100, description="The `last_id` of the page before."),
+        AfterValidator(lambda text: text if text is None else clean(text)),
     ] = None,
     limit: Limit = 50,
 ) -> Page[ProjectOut]:

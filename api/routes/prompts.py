@@ -13,7 +13,6 @@ from api.wire import (
     BASE,
     PROMPT_EXAMPLE,
     Limit,
-    Named,
     NameFilter,
     Out,
     Page,
@@ -26,6 +25,7 @@ from api.wire import (
 )
 from hikaku import templates
 from hikaku.errors import Fault, InvalidInput
+from hikaku.names import Label
 from hikaku.specs import Closed, Message
 from hikaku.storage import prompts
 from hikaku.storage.idempotency import Answer
@@ -37,7 +37,7 @@ router = resource("/prompts", "prompts")
 class NewPrompt(Closed):
     """A prompt template: one user message (`template`), or messages."""
 
-    name: Named
+    name: Label
     template: str | None = None
     messages: tuple[Message, ...] | None = Field(default=None, min_length=1, max_length=100)
     note: str | None = Field(default=None, max_length=10_000)

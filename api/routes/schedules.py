@@ -18,7 +18,6 @@ from api.wire import (
     JOB_EXAMPLE,
     SCHEDULE_EXAMPLE,
     Limit,
-    Named,
     Out,
     Page,
     ScheduleCursor,
@@ -30,6 +29,8 @@ from api.wire import (
 )
 from hikaku import cron
 from hikaku.errors import Fault, InvalidInput
+from hikaku.names import Label
+from hikaku.numbers import Switch
 from hikaku.specs import Closed, JobSpec
 from hikaku.storage import schedules
 from hikaku.storage.idempotency import Answer
@@ -60,24 +61,24 @@ _NIGHTLY = {
 class NewSchedule(Closed):
     """When to submit which job."""
 
-    name: Named
+    name: Label
     cron: Cron
     time_zone: TimeZone = "UTC"
     missed_policy: MissedPolicy = Field(
         default="skip", description="What happens to slots that passed while everything was off."
     )
-    paused: bool = False
+    paused: Switch = False
     job: JobSpec = Field(description="Resolved anew at every slot: names mean the newest then.")
 
 
 class ScheduleChange(Closed):
     """What to change; what is left out stays."""
 
-    name: Named | None = None
+    name: Label | None = None
     cron: Cron | None = None
     time_zone: TimeZone | None = None
     missed_policy: MissedPolicy | None = None
-    paused: bool | None = None
+    paused: Switch | None = None
     job: JobSpec | None = None
 
     @model_validator(mode="after")
@@ -106,7 +107,10 @@ class ScheduleOut(Out):
     time_zone: str
     missed_policy: MissedPolicy
     paused: bool
-    job: JobSpec
+    job: JobSpec | dict[str, Any] = Field(
+        union_mode="left_to_right",
+        description="As it was given; one of an older version that is refused today, too.",
+    )
     created_at: datetime
     next_fire_at: datetime | None = Field(description="null while it is paused.")
     next_fires: list[datetime]

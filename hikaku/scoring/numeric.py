@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from hikaku.numbers import Number
 from hikaku.scoring.verdicts import (
     NO_TARGET,
     Options,
@@ -58,8 +59,8 @@ class Numeric(Options):
     which: Which = Field(
         default="last", description="Which of several numbers in the completion is the answer."
     )
-    abs_tolerance: float = Field(default=0, ge=0, allow_inf_nan=False)
-    rel_tolerance: float = Field(
+    abs_tolerance: Number = Field(default=0, ge=0, allow_inf_nan=False)
+    rel_tolerance: Number = Field(
         default=0, ge=0, allow_inf_nan=False, description="In parts of the expected number."
     )
     percent: Literal["ignore", "fraction"] = Field(

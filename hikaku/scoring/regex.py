@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, model_validator
 from typing_extensions import override
 
+from hikaku.numbers import Switch, WholeNumber
 from hikaku.scoring.normalisation import DEFAULT_STEPS, normalised
 from hikaku.scoring.patterns import compiled
 from hikaku.scoring.text import Steps
@@ -33,10 +34,10 @@ class Regex(Options):
     version: ClassVar[int] = 1
 
     pattern: str = Field(min_length=1, description="RE2 syntax.")
-    compare: bool = Field(
+    compare: Switch = Field(
         default=False, description="Compare what was found with the expected answer."
     )
-    group: int | str | None = Field(
+    group: WholeNumber | str | None = Field(
         default=None,
         description="Number or name of what is extracted; the first group if left out, or all.",
     )
@@ -45,7 +46,7 @@ class Regex(Options):
         default=DEFAULT_STEPS,
         description="What the extract and the expected answer are freed of before comparing.",
     )
-    ascii: bool = Field(
+    ascii: Switch = Field(
         default=False, description=r"\w, \d, \s and \b know only ASCII, as RE2 has them."
     )
 

@@ -41,7 +41,9 @@ def _refused(scorer: type[Options], error: ValidationError) -> InvalidInput:
 
 
 def _fault(scorer: type[Options], details: ErrorDetails) -> Fault:
-    location = [str(part) for part in details["loc"]]
+    # Inside an option, words are Pydantic's names of the types that it may have.
+    loc = enumerate(details["loc"])
+    location = [str(part) for depth, part in loc if not depth or isinstance(part, int)]
     pointer = "".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in location)
     if details["type"] == "extra_forbidden":
         known = list(scorer.model_fields)

@@ -1,4 +1,7 @@
 import pytest
+from sqlalchemy import update
+
+from hikaku.storage.tables import Schedule
 
 ROUTE = "/api/v1/schedules"
 JOB = {
@@ -38,6 +41,7 @@ def test_trying_a_job_leaves_nothing_behind(client):
         ({"cron": "0 25 * * *"}, "/cron"),
         ({"cron": "0 0 31 2 *"}, "/cron"),
         ({"time_zone": "Asia/Edo"}, "/time_zone"),
+        ({"time_zone": "Asia"}, "/time_zone"),
         ({"missed_policy": "all"}, "/missed_policy"),
         ({"job": JOB | {"endpoints": ["nowhere"]}}, "/job/endpoints/0"),
         ({"job": JOB | {"prompt": {"template": "{{x"}}}, "/job/prompt/template"),
@@ -49,6 +53,14 @@ def test_a_schedule_that_can_only_fail_is_refused(client, change, pointer):
     assert answer.status_code == 422, answer.text
     assert pointer in [fault["pointer"] for fault in answer.json()["errors"]]
     assert client.get(ROUTE).json()["data"] == []
+
+
+def test_a_job_that_was_taken_before_it_is_refused_today_is_still_shown(client, sessions):
+    schedule = client.post(ROUTE, json=NEW).json()
+    old = JOB | {"name": " ", "params": {"model": "other"}}
+    with sessions.begin() as session:
+        session.execute(update(Schedule).values(spec=old))
+    assert client.get(f"{ROUTE}/{schedule['id']}").json()["job"] == old
 
 
 def test_a_name_is_taken_once(client):

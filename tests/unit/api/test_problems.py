@@ -67,7 +67,7 @@ def test_a_validation_problem_has_this_shape(client):
         ({"endpoints": [{"params": {}}]}, "/endpoints/0/name", "`name` is required"),
         ({"endpoints": [5]}, "/endpoints/0", "must be"),
         ({"rows": None}, "", "give exactly one of rows, dataset"),
-        ({"rows": [{}, 5]}, "/rows/1", "`1` must be an object"),
+        ({"rows": [{}, 5]}, "/rows/1", "entry 1 of `rows` must be an object"),
         ({"params": {"temperature": "hot"}}, "/params/temperature", "must be a number"),
         ({"prompt": {"template": "x", "name": "y"}}, "/prompt", "give exactly one of"),
         ({"scorers": [{"type": ""}]}, "/scorers/0/type", "at least 1 character"),
@@ -79,6 +79,26 @@ def test_a_fault_points_into_the_body(client, change, pointer, message):
     found = faults(post(client, JOB | change))
     assert pointer in found
     assert message in found[pointer]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"rows": []}, {"/rows": "`rows` must hold at least 1 entry"}),
+        ({"rows": [1]}, {"/rows/0": "entry 0 of `rows` must be an object"}),
+        (
+            {"prompt": {"messages": [{"role": "robot", "content": "x"}]}},
+            {"/prompt/messages/0/role": "`role` must be 'system', 'user' or 'assistant'"},
+        ),
+        (
+            {"endpoints": [{"name": "echo", "params": {"seed": -1}}]},
+            {"/endpoints/0/params/seed": "`seed` must be greater than or equal to 0"},
+        ),
+        ({"name": "x" * 201}, {"/name": "`name` must have at most 200 characters"}),
+    ],
+)
+def test_a_fault_is_told_once_and_in_plain_words(client, change, told):
+    assert faults(post(client, JOB | change)) == told
 
 
 @pytest.mark.parametrize(

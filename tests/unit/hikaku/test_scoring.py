@@ -87,7 +87,12 @@ def test_an_unknown_scorer_is_refused_with_the_nearest():
     ("name", "options", "pointer", "message"),
     [
         ("exact_match", {"normalize": ["nfkc", "lower"]}, "/normalize/1", "casefold"),
+        ("contains", {"": 1}, "/", "has no option ''"),
         ("contains", {"require": "some"}, "/require", "'any' or 'all'"),
+        ("numeric", {"abs_tolerance": "1"}, "/abs_tolerance", "valid number"),
+        ("numeric", {"rel_tolerance": True}, "/rel_tolerance", "valid number"),
+        ("regex", {"pattern": "a", "compare": 1}, "/compare", "valid boolean"),
+        ("regex", {"pattern": "(a)", "group": True}, "/group", "valid integer"),
         ("numeric", {"abs_tolerance": -1}, "/abs_tolerance", "greater than or equal to 0"),
         ("numeric", {"rel_tolerance": float("inf")}, "/rel_tolerance", "finite"),
         ("regex", {}, "/pattern", "required"),
