@@ -160,10 +160,10 @@ class Gateway:
         kind = line.endpoint.endpoint_type
         if kind is EndpointType.CHAT:
             messages = [{"role": m.role, "content": m.content} for m in request.messages]
-            body: JSONObject = {"messages": cast("JSON", messages), **request.params}
+            body: JSONObject = {**request.params, "messages": cast("JSON", messages)}
             ask: Ask = abilities.chat
         elif kind is EndpointType.COMPLETIONS:
-            body = {"prompt": _only_prompt(request.messages), **request.params}
+            body = {**request.params, "prompt": _only_prompt(request.messages)}
             ask = abilities.complete
         else:
             raise WrongEndpointType(f"`{request.endpoint}` is {kind}: it cannot be asked")

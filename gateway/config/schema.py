@@ -1,8 +1,9 @@
 """The shape of the YAML: one model per kind of entry, chosen by the keys an entry has."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from gateway.config.additions import (
     AccountEntry,
@@ -25,6 +26,28 @@ from gateway.types import EndpointType
 NAME = r"^[\w.\-]+$"
 _WHOLE = 100
 """Per cent of a traffic route."""
+
+
+_ASKED = ("messages", "prompt", "input", "model", "stream", "stream_options")
+
+
+def _only_how(params: dict[str, Any]) -> dict[str, Any]:
+    """Refuse defaults that would be taken for the question of whoever leaves them out."""
+    found = [
+        InitErrorDetails(
+            type=PydanticCustomError("asked", "parameters say how, not what is asked of whom"),
+            loc=(name,),
+            input=value,
+        )
+        for name, value in params.items()
+        if name in _ASKED
+    ]
+    if found:
+        raise ValidationError.from_exception_data("params", found)
+    return params
+
+
+Params = Annotated[dict[str, Any], AfterValidator(_only_how)]
 
 
 class ModelEntry(Closed):
@@ -55,7 +78,7 @@ class Entry(Closed):
     cache: Cache | None = None
     price: Price | None = None
     budget: Budget | None = None
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: Params = Field(default_factory=dict)
     """Default sampling parameters; a request's own win."""
     batch_api: BatchApi = BatchApi()
     passthrough: bool = False

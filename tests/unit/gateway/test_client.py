@@ -60,6 +60,15 @@ class Witness:
         self.reports.append(attempt)
 
 
+@pytest.mark.parametrize(("endpoint", "field"), [("chat", "messages"), ("text", "prompt")])
+async def test_no_parameter_replaces_the_question(endpoint, field):
+    answer = chat_reply("赤") if endpoint == "chat" else reply(200, {"choices": [{"text": "赤"}]})
+    asked, transport = gateway(lambda _: answer)
+    async with asked:
+        await asked.ask(ask(endpoint, **{field: "OVERRIDDEN"}))
+    assert QUESTION[0].content in str(transport.bodies[0][field])
+
+
 class Sleeper:
     def __init__(self) -> None:
         self.slept: list[float] = []

@@ -295,6 +295,14 @@ def test_a_line_in_a_column_of_its_own_is_shown_with_what_to_look_at():
         ),
         ("endpoints:\n  - " + (ECHO % "a").replace("}}", "}, limits: {rpm: 1.0e+400}}"), "JSON"),
         (
+            "endpoints:\n  - " + (ECHO % "a").replace("}}", "}, params: {model: other}}"),
+            "`params.model`: parameters say how, not what is asked of whom",
+        ),
+        (
+            "endpoints:\n  - " + (ECHO % "a").replace("}}", "}, params: {top_p: 1, stream: true}}"),
+            "`params.stream`",
+        ),
+        (
             "endpoints:\n  - "
             + (ECHO % "a").replace("echo}", "tgi, name: m}, urls: ['http://[::1']"),
             "is no URL of a server",
