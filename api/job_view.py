@@ -21,18 +21,20 @@ from api.pace import pace
 from api.submissions import Submission, Submissions
 from api.wire import BASE, JOB_EXAMPLE, Out
 from hikaku.errors import NotFound
-from hikaku.jobs import FAILED_OUTCOMES, JobState, Outcome
+from hikaku.jobs import FAILED_OUTCOMES, JobState, Outcome, by_outcome
 from hikaku.specs import Growth, Reuse, SnapshotDataset, SnapshotEndpoint, SnapshotPrompt
 from hikaku.storage.jobs import EndpointProgress, Progress
 from hikaku.storage.standings import HandedOver, Standing, Tracked
+
+_UNASKED = frozenset({Outcome.BUDGET_SKIPPED, Outcome.CANCELLED})
 
 
 class Counts(Out):
     """Cells by outcome."""
 
     total: int
-    done: int = Field(description="Cells with an outcome.")
-    pending: int
+    done: int = Field(description="Cells that were asked, or copied, and have an outcome.")
+    pending: int = Field(description="Cells that are to be asked; 0 when the job has ended.")
     failed: int = Field(description="Cells whose outcome is a failure; they carry no score.")
     ok: int
     truncated: int
@@ -42,8 +44,13 @@ class Counts(Out):
     timeout: int
     provider_error: int
     malformed: int
-    budget_skipped: int
-    cancelled: int
+    budget_skipped: int = Field(
+        description="Not asked while the job is paused for its budget; they have no row in `cells`."
+    )
+    cancelled: int = Field(
+        description="Never asked when the job ended. These have no row in `cells` and `export`,"
+        " except in a rescored job; `retry-failed` with the outcome `cancelled` asks them."
+    )
 
 
 class Tokens(Out):
@@ -200,7 +207,7 @@ def jobs_out(
 
 def moment(job: Standing, now: datetime) -> Moment:
     """Show how far a job is."""
-    counts = _counts(_sum(job.progress), job.n_cells, unpaid=_is_unpaid(job))
+    counts = _counts(_sum(job.progress), job.n_cells, job.state, unpaid=_is_unpaid(job))
     is_final = job.state.is_final
     until = job.finished_at if is_final and job.finished_at is not None else now
     speed = pace(
@@ -277,9 +284,9 @@ def _job_out(job: Standing, submission: Submission, tracked: JobTracking, now: d
 
 def _endpoints(job: Standing, submission: Submission) -> list[JobEndpoint]:
     endpoints = submission.snapshot.endpoints
-    cells, unpaid = job.n_cells // len(endpoints), _is_unpaid(job)
+    parts = job.progress.endpoints
     return [
-        _endpoint(endpoint, params, job.progress.endpoints.get(number), cells, unpaid=unpaid)
+        _endpoint(endpoint, params, _counts_of(job, parts.get(number), len(endpoints)))
         for number, (endpoint, params) in enumerate(zip(endpoints, submission.params, strict=True))
     ]
 
@@ -297,21 +304,14 @@ def _vendor_batches(found: HandedOver | None) -> VendorBatches | None:
     )
 
 
-def _endpoint(
-    endpoint: SnapshotEndpoint,
-    params: dict[str, Any],
-    part: EndpointProgress | None,
-    total: int,
-    *,
-    unpaid: bool,
-) -> JobEndpoint:
+def _endpoint(endpoint: SnapshotEndpoint, params: dict[str, Any], counts: Counts) -> JobEndpoint:
     return JobEndpoint(
         name=endpoint.name,
         provider=endpoint.provider,
         model=endpoint.model,
         fingerprint=endpoint.fingerprint,
         params=params,
-        counts=_counts({} if part is None else part.counts, total, unpaid=unpaid),
+        counts=counts,
         price=_price(endpoint),
     )
 
@@ -329,15 +329,27 @@ def _price(endpoint: SnapshotEndpoint) -> PriceOut | None:
     return PriceOut(input=read, output=written, cached_input=reread, source=endpoint.price_source)
 
 
-def _counts(outcomes: Mapping[Outcome, int], total: int, *, unpaid: bool) -> Counts:
+def _counts_of(job: Standing, part: EndpointProgress | None, n_endpoints: int) -> Counts:
+    recorded = {} if part is None else part.counts
+    return _counts(recorded, job.n_cells // n_endpoints, job.state, unpaid=_is_unpaid(job))
+
+
+def _counts(
+    recorded: Mapping[Outcome, int], total: int, state: JobState, *, unpaid: bool
+) -> Counts:
     """Count cells; what no money is left for is skipped, not pending, and has no outcome yet."""
-    done = sum(outcomes.values())
-    failed = sum(outcomes.get(outcome, 0) for outcome in FAILED_OUTCOMES)
-    named = {outcome.value: outcomes.get(outcome, 0) for outcome in Outcome}
-    left = max(0, total - done)
-    if unpaid:
-        named[Outcome.BUDGET_SKIPPED.value] += left
-    return Counts(total=total, done=done, pending=0 if unpaid else left, failed=failed, **named)
+    outcomes = by_outcome(recorded, total, state)
+    left = max(0, total - sum(outcomes.values()))
+    return Counts(
+        total=total,
+        done=sum(outcomes[outcome] for outcome in Outcome if outcome not in _UNASKED),
+        pending=0 if unpaid else left,
+        failed=sum(outcomes[outcome] for outcome in FAILED_OUTCOMES),
+        **{
+            outcome.value: count + (left if unpaid and outcome is Outcome.BUDGET_SKIPPED else 0)
+            for outcome, count in outcomes.items()
+        },
+    )
 
 
 def _tracking(found: Tracked | None, *, mlflow: bool) -> JobTracking:

@@ -51,7 +51,10 @@ def top_up(
 
 def _check(job: Job) -> None:
     snapshot = jobs.snapshot(job)
-    reasons = [unbounded(snapshot, endpoint) for endpoint in snapshot.endpoints]
-    faults = [Fault(pointer="", message=reason) for reason in reasons if reason is not None]
+    faults = [
+        Fault(pointer=f"/endpoints/{position}", message=reason)
+        for position, endpoint in enumerate(snapshot.endpoints)
+        if (reason := unbounded(snapshot, endpoint)) is not None
+    ]
     if faults:
         raise InvalidInput("no budget can hold the calls of this job", faults=faults)

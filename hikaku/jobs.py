@@ -113,7 +113,7 @@ class Outcome(StrEnum):
     PROVIDER_ERROR = "provider_error"  #: Unreachable or 5xx after the retries.
     MALFORMED = "malformed"  #: Answered with something that is not an answer.
     BUDGET_SKIPPED = "budget_skipped"  #: Not asked: the job's budget was spent.
-    CANCELLED = "cancelled"  #: Not asked: the job was cancelled.
+    CANCELLED = "cancelled"  #: Not asked: the job ended before, mostly because it was cancelled.
 
     @property
     def is_answered(self) -> bool:
@@ -136,6 +136,22 @@ FAILED_OUTCOMES = frozenset(
         Outcome.BUDGET_SKIPPED,
     }
 )
+
+RETRIED_OUTCOMES = FAILED_OUTCOMES | {Outcome.CANCELLED}
+"""What a retry may replace: failures, and by name what was never asked."""
+
+
+def by_outcome(
+    recorded: Mapping[Outcome, int], planned: int, state: JobState
+) -> dict[Outcome, int]:
+    """Count the cells of a job; in one that has ended each cell has an outcome.
+
+    What was never asked then is cancelled. It has no row: there may be a million of them.
+    """
+    counts = {outcome: recorded.get(outcome, 0) for outcome in Outcome}
+    if state.is_final:
+        counts[Outcome.CANCELLED] += max(0, planned - sum(counts.values()))
+    return counts
 
 
 class AttemptOutcome(StrEnum):

@@ -39,7 +39,10 @@ class RetryFailed(Closed):
     """Which failed cells are asked again: those that fit all that is given."""
 
     outcomes: list[Outcome] = Field(
-        default=[], max_length=16, description="Only cells that ended so; any failure if empty."
+        default=[],
+        max_length=16,
+        description="Only cells that ended so; any failure if empty. `cancelled`: those that were"
+        " never asked.",
     )
     endpoints: list[Named] = Field(
         default=[], max_length=64, description="Only cells of these, by name; of all if empty."

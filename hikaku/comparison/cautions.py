@@ -7,6 +7,7 @@ from itertools import islice
 import numpy as np
 
 from hikaku.comparison.columns import ColumnScores, Match
+from hikaku.jobs import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,9 @@ def of_column(column: ColumnScores) -> Iterator[Caution]:
     if (done := sum(column.outcomes.values())) < column.n_cells:
         message = f"{column.name}: {done} of {column.n_cells} cells are done; figures will change"
         yield Caution(code="unfinished", message=message)
+    if (unasked := column.outcomes.get(Outcome.CANCELLED, 0)) > 0:
+        message = f"{column.name}: {unasked} of {column.n_cells} cells were never asked"
+        yield Caution(code="never_asked", message=message)
     if (failed := sum(n for outcome, n in column.outcomes.items() if outcome.is_failed)) > 0:
         message = f"{column.name}: {failed} of {column.n_cells} cells failed and have no score"
         yield Caution(code="failed_cells", message=message)

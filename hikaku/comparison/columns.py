@@ -40,7 +40,7 @@ class ColumnScores:
     n_cells: int
     """Cells the job planned for the endpoint."""
     outcomes: Mapping[Outcome, int]
-    """Recorded cells."""
+    """Recorded cells; of a job that has ended all, those never asked as cancelled."""
     scores: Mapping[str, RowScores]
     """By the name of the scorer."""
     latencies_ms: Scores = field(default_factory=lambda: np.empty(0))

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from typing_extensions import override
 
 from hikaku.comparison import ColumnScores, RowScores, average_repeats
+from hikaku.jobs import JobState, Outcome, by_outcome
 from hikaku.specs import Snapshot
 from hikaku.storage import datasets, jobs, summaries
 from hikaku.storage.jobs import EndpointProgress, Progress
@@ -97,7 +98,7 @@ def _column(
         dataset=snapshot.dataset.fingerprint,
         row_keys=keys,
         n_cells=len(keys) * snapshot.repeats,
-        outcomes={} if done is None else {o: n for o, n in done.counts.items() if n},
+        outcomes=_outcomes(job, len(snapshot.endpoints), done),
         scores={
             scorer.name: _row_scores(snapshot, position, cells)
             for position, scorer in enumerate(snapshot.scorers)
@@ -108,6 +109,12 @@ def _column(
         output_tokens=None if done is None else done.output_tokens or None,
         cost_usd=None if done is None or done.cost_unknown_calls else done.cost_usd,
     )
+
+
+def _outcomes(job: Job, n_endpoints: int, done: EndpointProgress | None) -> dict[Outcome, int]:
+    recorded = {} if done is None else done.counts
+    counts = by_outcome(recorded, job.n_cells // n_endpoints, JobState(job.state))
+    return {outcome: count for outcome, count in counts.items() if count}
 
 
 def _row_scores(snapshot: Snapshot, position: int, cells: Cells | None) -> RowScores:

@@ -11,12 +11,23 @@ from typing import Any
 from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from hikaku import ids
 from hikaku.errors import Conflict, Fault, InvalidInput
-from hikaku.jobs import FAILED_OUTCOMES, Control, Hint, JobState, Outcome, ShardState, after
+from hikaku.jobs import (
+    FAILED_OUTCOMES,
+    RETRIED_OUTCOMES,
+    Control,
+    Hint,
+    JobState,
+    Outcome,
+    ShardState,
+    after,
+)
 from hikaku.planning import MAX_SHARD_CELLS
 from hikaku.storage import jobs
+from hikaku.storage.connection import driver
 from hikaku.storage.results import CellKey
-from hikaku.storage.tables import CellResult, Job, Shard
+from hikaku.storage.tables import RECORDED, CellResult, Job, Shard
 
 PUBLISHED_AT_ONCE = 64
 """Shards published with what makes them; the sweep feeds the rest as these are taken."""
@@ -27,7 +38,11 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """Which failed cells: those that fit all that is given; empty means any."""
+    """Which failed cells: those that fit all that is given; empty means any.
+
+    Those that were never asked, because the job was cancelled, are meant when `cancelled` is
+    named; those of a shard that could not be run have failed as well.
+    """
 
     outcomes: Sequence[Outcome] = ()
     endpoints: Sequence[int] = ()
@@ -38,6 +53,15 @@ class Failed:
     def wanted(self) -> list[Outcome]:
         """The outcomes, written out."""
         return list(self.outcomes) or sorted(FAILED_OUTCOMES)
+
+    @property
+    def unfinished(self) -> list[ShardState]:
+        """How shards ended whose cells without an outcome are meant."""
+        if self.cells:
+            return []
+        if Outcome.CANCELLED in self.outcomes:
+            return [ShardState.CANCELLED, ShardState.DEAD]
+        return [] if self.outcomes else [ShardState.DEAD]
 
 
 def pause(session: Session, job_id: str, *, reason: str | None = None) -> Job:
@@ -108,6 +132,8 @@ def cancel_unclaimed(session: Session) -> None:
 def retry_failed(session: Session, job_id: str, which: Failed = Failed()) -> tuple[Job, int]:
     """Put failed cells of an ended job back to work; their old results stay until then.
 
+    Cells that were never asked have none: the shards that hold them wait again.
+
     Args:
         session: The transaction.
         job_id: The job.
@@ -120,15 +146,13 @@ def retry_failed(session: Session, job_id: str, which: Failed = Failed()) -> tup
         InvalidInput: An outcome or a named cell is no failure.
         Conflict: The job has not ended, or no cell failed so.
     """
-    for outcome in which.wanted:
-        if not outcome.is_failed:
-            raise InvalidInput(f"cells that ended {outcome} have not failed and are not retried")
+    _check_outcomes(which)
     job = jobs.get(session, job_id, lock=True)
     then = after(Control.RETRY, JobState(job.state))
     failed = _failed_cells(session, job, which)
-    if not failed:
-        raise Conflict(f"no cell of job {job_id} ended {', '.join(which.wanted)}")
-    n_cells = sum(map(len, failed.values()))
+    n_cells = sum(map(len, failed.values())) + _put_back(session, job, which)
+    if not n_cells:
+        raise Conflict(_nothing(session, job, which))
     job.round += 1
     jobs.note(session, job.id, "control", _request(Control.RETRY, _told(job, which, n_cells)))
     reopen(session, job, then)
@@ -142,7 +166,7 @@ def retry_failed(session: Session, job_id: str, which: Failed = Failed()) -> tup
 def reopen(session: Session, job: Job, then: JobState) -> None:
     """Bring a job to the state in which it goes on."""
     if job.state != then:
-        job.state, job.finished_at = then, None
+        job.state, job.finished_at, job.error = then, None, None
         jobs.announce(session, job.id, then)
     session.flush()
 
@@ -202,6 +226,63 @@ def _take_back(session: Session, job: Job) -> None:
     session.execute(update(Shard).where(Shard.id.in_(waiting)).values(published_at=None))
 
 
+def _check_outcomes(which: Failed) -> None:
+    faults = [
+        Fault(
+            pointer=f"/outcomes/{at}",
+            message=f"cells that ended {outcome} have not failed and are not retried",
+        )
+        for at, outcome in enumerate(which.outcomes)
+        if outcome not in RETRIED_OUTCOMES
+    ]
+    if faults:
+        raise InvalidInput(faults[0].message, faults=faults)
+
+
+_PUT_BACK = f"""
+update shard s
+   set state = 'queued', claims = 0, error = null, published_at = null, finished_at = null,
+       not_before = now(),
+       n_cells = case s.kind when 'ask' then {RECORDED} + ended.unasked else s.n_cells end
+  from (select q.id, (q.row_to - q.row_from) * (q.repeat_to - q.repeat_from) - (
+                  select count(*) from cell_result c
+                   where c.bucket = j.bucket and c.job_id = q.job_id and c.endpoint = q.endpoint
+                     and c.row >= q.row_from and c.row < q.row_to
+                     and c.repeat >= q.repeat_from and c.repeat < q.repeat_to) as unasked
+          from shard q join job j on j.id = q.job_id
+         where q.job_id = %(job)s and q.state = any(%(states)s) and q.rows is null
+           and (%(everywhere)s or q.endpoint = any(%(endpoints)s))) ended
+ where ended.id = s.id and (s.kind = 'score' or ended.unasked > 0)
+returning case s.kind when 'ask' then ended.unasked else 0 end
+"""  # noqa: S608 - names of columns
+# Counted by the rows: results that a retry replaced count on its own shard.
+
+
+def _put_back(session: Session, job: Job, which: Failed) -> int:
+    """Let shards wait again that ended before all was asked; gives how many cells that is."""
+    if not which.unfinished:
+        return 0
+    wanted = {
+        "job": ids.decode(ids.JOB, job.id),
+        "states": [state.value for state in which.unfinished],
+        "everywhere": not which.endpoints,
+        "endpoints": list(which.endpoints),
+    }
+    return sum(int(unasked) for (unasked,) in driver(session).execute(_PUT_BACK, wanted))
+
+
+def _nothing(session: Session, job: Job, which: Failed) -> str:
+    """Say that there is nothing to ask, and what could be asked."""
+    told = _told(job, which, 0)
+    on = f" on {', '.join(told['endpoints'])}" if which.endpoints else ""
+    nothing = f"no cell of job {job.id}{on} ended {', '.join(which.wanted)}"
+    recorded = jobs.progress(session, [job.id]).get(job.id, jobs.Progress())
+    unasked = job.n_cells - recorded.done
+    if unasked <= 0 or Outcome.CANCELLED in which.outcomes:
+        return nothing
+    return f"{nothing}; {unasked} were never asked: the outcome `cancelled` asks them"
+
+
 def _failed_cells(session: Session, job: Job, which: Failed) -> dict[int, list[tuple[int, int]]]:
     place = (CellResult.endpoint, CellResult.row, CellResult.repeat)
     statement = (
@@ -249,7 +330,7 @@ def _told(job: Job, which: Failed, n_cells: int) -> dict[str, Any]:
     if which.endpoints:
         told["endpoints"] = [names[position] for position in which.endpoints]
     if which.cells:
-        told["cells"] = len(which.cells)
+        told["cells"] = len(set(which.cells))
     return told
 
 

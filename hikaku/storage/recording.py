@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from hikaku import ids
 from hikaku.failpoints import Point, reach
 from hikaku.jobs import (
-    FAILED_OUTCOMES,
+    RETRIED_OUTCOMES,
     Attempt,
     AttemptOutcome,
     CellAddress,
@@ -171,7 +171,7 @@ def _land_cells(cursor: Cursor[object]) -> set[CellKey]:
             if name not in key
         ),
     )
-    failed = [str(outcome) for outcome in FAILED_OUTCOMES]
+    failed = [str(outcome) for outcome in RETRIED_OUTCOMES]
     rows: Iterable[tuple[object, ...]] = cursor.execute(statement, [failed]).fetchall()  # type: ignore[assignment]
     return set(rows)
 

@@ -71,25 +71,30 @@ def held(session: Session, worker: UUID) -> list[Held]:
     ]
 
 
-_COMPLETE = f"""
+_END = """
 update shard set state = 'done', owner = null, published_at = null, finished_at = now()
- where id = %s and epoch = %s and owner = %s and state = 'running'
-   and (rows is not null or kind = 'score' or n_cells <= {RECORDED})
+ where id = %s and epoch = %s and owner = %s and state = 'running' and ({})
 returning id
-"""  # noqa: S608 - names of columns
+"""
+_COMPLETE = _END.format(f"rows is not null or kind = 'score' or n_cells <= {RECORDED}")
+_COMPLETE_ANYWAY = _END.format("true")
 
 
 def complete(session: Session, claimed: Claim, worker: UUID) -> bool:
     """Close a shard whose every cell is recorded; False if it is no longer the claimant's.
 
     The counters stand in for the rows they count, so "done" cannot be said of a shard that
-    lacks a result. A retry's cells may have landed under another shard: those are looked for.
+    lacks a result. A retry's cells may have landed under another shard, and a result that a retry
+    replaced counts there: where the counters do not say it, the rows are looked at.
     """
     if claimed.is_listed and left_to_do(session, claimed.shard_id):
         return False
-    ours = (claimed.shard_id, claimed.epoch, worker)
-    if driver(session).execute(_COMPLETE, ours).fetchone() is None:
-        return False
+    connection, ours = driver(session), (claimed.shard_id, claimed.epoch, worker)
+    if connection.execute(_COMPLETE, ours).fetchone() is None:
+        if left_to_do(session, claimed.shard_id):
+            return False
+        if connection.execute(_COMPLETE_ANYWAY, ours).fetchone() is None:
+            return False
     summaries.ended(session, claimed.shard_id)
     return True
 

@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from hikaku import ids
-from hikaku.jobs import FAILED_OUTCOMES, Cell
+from hikaku.jobs import RETRIED_OUTCOMES, Cell
 from hikaku.storage.claims import Claim
 from hikaku.storage.connection import driver
 
@@ -55,7 +55,7 @@ select row, data::text from dataset_row
  where bucket = %s and revision_id = %s and row = any(%s::int4[]) order by row
 """
 
-_FAILED = [outcome.value for outcome in FAILED_OUTCOMES]
+_FAILED = [outcome.value for outcome in RETRIED_OUTCOMES]
 
 _variables = msgspec.json.Decoder(dict[str, object]).decode
 

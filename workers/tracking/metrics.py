@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
-from hikaku.comparison import ScoreDifference, ScoreSummary
+from hikaku.comparison import Column, ScoreDifference, ScoreSummary
 from hikaku.jobs import Outcome
 from hikaku.storage.jobs import EndpointProgress
 from workers.tracking.names import key_parts
@@ -12,8 +12,7 @@ from workers.tracking.subject import TrackedJob
 
 def of_job(job: TrackedJob) -> dict[str, float]:
     """Count over all endpoints."""
-    planned = sum(column.cells for column in job.columns)
-    return _counts(planned, list(job.progress.values()))
+    return _counts(job.columns, list(job.progress.values()))
 
 
 def of_endpoint(job: TrackedJob, position: int) -> dict[str, float]:
@@ -26,14 +25,14 @@ def of_endpoint(job: TrackedJob, position: int) -> dict[str, float]:
         "input_tokens": column.input_tokens,
         "output_tokens": column.output_tokens,
     }
-    return _counts(column.cells, parts) | _known(measured) | dict(_scores(job, position))
+    return _counts([column], parts) | _known(measured) | dict(_scores(job, position))
 
 
-def _counts(planned: int, parts: Sequence[EndpointProgress]) -> dict[str, float]:
-    counts = {outcome: sum(part.counts[outcome] for part in parts) for outcome in Outcome}
+def _counts(columns: Sequence[Column], parts: Sequence[EndpointProgress]) -> dict[str, float]:
+    counts = {o: sum(column.outcomes.get(o, 0) for column in columns) for o in Outcome}
     return {
-        "cells/planned": planned,
-        "cells/recorded": sum(counts.values()),
+        "cells/planned": sum(column.cells for column in columns),
+        "cells/recorded": sum(sum(part.counts.values()) for part in parts),
         **{f"cells/{outcome}": count for outcome, count in counts.items()},
         "cells/reused": sum(part.reused for part in parts),
         "calls": sum(part.calls for part in parts),

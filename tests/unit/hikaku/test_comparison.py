@@ -201,6 +201,14 @@ def test_an_unfinished_column_says_so():
     ]
 
 
+def test_a_column_says_what_of_it_was_never_asked():
+    outcomes = {Outcome.OK: 1, Outcome.CANCELLED: 1}
+    comparison = compare([column("a", [1, None], outcomes=outcomes)])
+    assert [(w.code, w.message) for w in comparison.warnings] == [
+        ("never_asked", "job_a:a: 1 of 2 cells were never asked")
+    ]
+
+
 def test_the_baseline_is_named_by_column_or_by_endpoint():
     columns = [
         column("x", [1], job="job_a"),

@@ -178,7 +178,10 @@ def test_a_cost_is_written_only_when_that_of_every_call_is_known(unknown, cost):
 
 def test_the_parent_counts_over_all_endpoints():
     content = parent_content(
-        job(progress={0: progress(ok=3, timeout=1), 1: progress()}), compare_url="#/x"
+        job(
+            progress={0: progress(ok=3, timeout=1), 1: progress()}, columns=(column(ok=3), column())
+        ),
+        compare_url="#/x",
     )
     assert content.metrics["cells/planned"] == 8
     assert content.metrics["cells/recorded"] == 8
@@ -189,6 +192,14 @@ def test_the_parent_counts_over_all_endpoints():
     assert content.tags["mlflow.note.content"] == (
         "[Endpoints side by side](#/x) · [job_1 in Hikaku](http://hikaku/jobs/job_1)"
     )
+
+
+def test_cells_that_were_never_asked_are_counted_and_not_recorded():
+    asked = replace(column(), outcomes={Outcome.OK: 1, Outcome.CANCELLED: 3})
+    given = job(state=JobState.CANCELLED, progress={0: progress(ok=1)}, columns=(asked,))
+    metrics = parent_content(given, compare_url="#/x").metrics
+    assert (metrics["cells/planned"], metrics["cells/recorded"]) == (4, 1)
+    assert (metrics["cells/ok"], metrics["cells/cancelled"]) == (1, 3)
 
 
 def test_a_table_says_how_much_of_the_cells_it_holds():
