@@ -57,7 +57,10 @@ class MoneyBetween(Out):
 
 
 class Needs(Out):
-    """What is needed; null where the pilot says nothing of it, as of cost without a price."""
+    """What is needed; null where the pilot says nothing of it, as of cost without a price.
+
+    With reuse, what is recorded already and what is equal is not counted: no call is made for it.
+    """
 
     calls: CountsBetween | None
     input_tokens: CountsBetween | None
@@ -73,6 +76,16 @@ class EndpointNeeds(Needs):
     in_flight: int = Field(description="Calls at once that the time supposes.")
     tried: int = Field(description="Rows of the pilot that have ended.")
     failed: int = Field(description="Of these; tokens and cost are told from the others.")
+    by_batch: bool = Field(
+        default=False, description="Whether it is asked by its vendor's batch interface."
+    )
+
+
+class NoteOut(Out):
+    """What a reader of an estimate must know besides its figures."""
+
+    code: str = Field(examples=["budget"])
+    message: str
 
 
 class PilotOut(Out):
@@ -95,6 +108,9 @@ class EstimateOut(Needs):
     is_complete: bool = Field(description="False when the pilot had not ended: ask again.")
     endpoints: list[EndpointNeeds]
     pilot: PilotOut
+    notes: list[NoteOut] = Field(
+        default=[], description="Why a figure is missing, and what the others suppose."
+    )
 
 
 class Came(Out):

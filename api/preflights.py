@@ -14,7 +14,7 @@ from api.repeats import Once
 from api.routes.endpoints import identities
 from hikaku import preflight
 from hikaku.jobs import Hint, JobState
-from hikaku.preflight import Pace
+from hikaku.needs import Pace
 from hikaku.specs import JobSpec
 from hikaku.storage import jobs
 from hikaku.storage.idempotency import Answer

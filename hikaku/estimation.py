@@ -13,11 +13,12 @@ import random
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 import msgspec
 
-from hikaku.specs import Snapshot
+from hikaku.specs import Execution, Snapshot
 
 PILOT_ROWS = 20
 """Rows that are tried on each endpoint."""
@@ -50,10 +51,13 @@ class Interval:
             value=self.value / divisor, low=self.low / divisor, high=self.high / divisor
         )
 
-    def less(self, known: float) -> "Interval":
-        """Take away what is known, and none of it twice."""
-        value, low, high = (max(0.0, x - known) for x in (self.value, self.low, self.high))
-        return Interval(value=value, low=low, high=high)
+    def times(self, factor: "Interval") -> "Interval":
+        """Multiply by what is not known well either; the ends with the ends."""
+        return Interval(
+            value=self.value * factor.value,
+            low=self.low * factor.low,
+            high=self.high * factor.high,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +85,15 @@ def frame(n_rows: int, seed: bytes) -> list[int] | None:
     return sorted(random.Random(seed).sample(range(n_rows), FRAME_ROWS))  # noqa: S311
 
 
+def cut(lengths: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Cut rows into strata of equal count by length."""
+    rows = [row for _, row in sorted(lengths)]
+    if len(rows) <= PILOT_ROWS:
+        return [rows]
+    ends = [number * len(rows) // STRATA for number in range(STRATA + 1)]
+    return [rows[start:end] for start, end in pairwise(ends)]
+
+
 def strata(lengths: Sequence[tuple[int, int]], n_rows: int, seed: bytes) -> list[Stratum]:
     """Cut rows into strata of equal count by length, and draw the pilot's rows from each.
 
@@ -89,21 +102,27 @@ def strata(lengths: Sequence[tuple[int, int]], n_rows: int, seed: bytes) -> list
         n_rows: Rows of the whole job.
         seed: Equal seeds draw equal rows, so that a second pilot can reuse the first.
     """
-    ordered = sorted(lengths)
-    if len(ordered) <= PILOT_ROWS:
-        return [Stratum(size=n_rows, rows=tuple(sorted(row for _, row in ordered)))]
+    parts = cut(lengths)
+    if len(parts) == 1:
+        return [Stratum(size=n_rows, rows=tuple(sorted(parts[0])))]
     chance = random.Random(seed)  # noqa: S311 - rows are drawn, not secrets
     found: list[Stratum] = []
-    for number in range(STRATA):
-        start, end = (at * len(ordered) // STRATA for at in (number, number + 1))
-        drawn = chance.sample([row for _, row in ordered[start:end]], PILOT_ROWS // STRATA)
-        first, last = (at * n_rows // len(ordered) for at in (start, end))
-        found.append(Stratum(size=last - first, rows=tuple(sorted(drawn))))
+    before = 0
+    for part in parts:
+        first, before = before, before + len(part)
+        size = before * n_rows // len(lengths) - first * n_rows // len(lengths)
+        drawn = chance.sample(part, PILOT_ROWS // STRATA)
+        found.append(Stratum(size=size, rows=tuple(sorted(drawn))))
     return found
 
 
 def total(
-    strata: Sequence[Stratum], used: Mapping[int, T], amount: Callable[[T], float | None]
+    strata: Sequence[Stratum],
+    used: Mapping[int, T],
+    amount: Callable[[T], float | None],
+    *,
+    repeats: int = 1,
+    left: Sequence[float] | None = None,
 ) -> Interval | None:
     """Estimate the sum of an amount over all rows; None when the pilot shows none of it.
 
@@ -111,54 +130,92 @@ def total(
         strata: As they were drawn.
         used: What came of the rows that were tried; rows that failed are not in it.
         amount: What of it; None where it is not known.
+        repeats: How often each row is asked.
+        left: Cells of each stratum that are to be asked, where those are not all of them: what
+            was tried is not asked again.
     """
+    if left is not None and not any(left):
+        return Interval(value=0.0, low=0.0, high=0.0)
+    cells = [stratum.size * repeats for stratum in strata] if left is None else left
     parts = _merged(
         [
-            (
-                stratum.size,
-                [a for row in stratum.rows if row in used and (a := amount(used[row])) is not None],
+            _Seen(
+                rows=stratum.size,
+                cells=count,
+                values=[
+                    a
+                    for row in stratum.rows
+                    if row in used and (a := amount(used[row])) is not None
+                ],
             )
-            for stratum in strata
+            for stratum, count in zip(strata, cells, strict=True)
         ]
     )
     if not parts:
         return None
+    value = sum(part.cells * statistics.fmean(part.values) for part in parts)
+    spreads = [(part.spread(repeats, are_new=left is not None), len(part.values)) for part in parts]
+    reach = _reach(spreads)
+    least = sum(sum(part.values) for part in parts) * repeats if left is None else 0.0
+    return Interval(value=value, low=min(value, max(value - reach, least)), high=value + reach)
+
+
+def _reach(spreads: Sequence[tuple[float, int]]) -> float:
+    """Half of the interval of a sum, from (variance, values it rests on) of its parts."""
+    variance = sum(g for g, _ in spreads)
+    if variance == 0:
+        return 0.0
     # Every program that stores jobs imports this module, and few ever estimate.
     from scipy.special import stdtrit  # noqa: PLC0415 - half a second, and 30 MB
 
-    value = sum(size * statistics.fmean(seen) for size, seen in parts)
-    spreads = [_spread(size, seen) for size, seen in parts]
-    variance = sum(g for g, _ in spreads)
-    if variance == 0:
-        return Interval(value=value, low=value, high=value)
     freedom = variance**2 / sum(g**2 / (n - 1) for g, n in spreads if g)
-    reach = float(stdtrit(freedom, 0.5 + CONFIDENCE / 2)) * math.sqrt(variance)
-    seen_sum = sum(sum(seen) for _, seen in parts)
-    return Interval(value=value, low=max(value - reach, seen_sum), high=value + reach)
+    return float(stdtrit(freedom, 0.5 + CONFIDENCE / 2)) * math.sqrt(variance)
 
 
-def _spread(size: int, seen: Sequence[float]) -> tuple[float, int]:
-    """Give a stratum's share of the variance of the total, and how many values it rests on."""
-    n = len(seen)
-    if n >= size or n < _FEWEST:
-        return 0.0, n
-    return size * (size - n) * statistics.variance(seen) / n, n
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """Strata of which enough was seen to tell of them."""
+
+    rows: int
+    cells: float
+    """To be asked."""
+    values: list[float]
+
+    def spread(self, repeats: int, *, are_new: bool) -> float:
+        """Give the variance of the amount of all its cells."""
+        n = len(self.values)
+        if n < _FEWEST:
+            return 0.0
+        variance = statistics.variance(self.values) / n
+        if are_new:  # repeats of a row are alike, and none of them was tried
+            return self.cells * (self.cells + n * repeats) * variance
+        return repeats**2 * self.rows * max(self.rows - n, 0) * variance
+
+    def with_(self, other: "_Seen") -> "_Seen":
+        """Join two."""
+        return _Seen(
+            rows=self.rows + other.rows,
+            cells=self.cells + other.cells,
+            values=self.values + other.values,
+        )
+
+    def is_thin(self) -> bool:
+        """Whether its values say nothing of their spread."""
+        return len(self.values) < min(_FEWEST, self.rows)
 
 
-def _merged(parts: Sequence[tuple[int, list[float]]]) -> list[tuple[int, list[float]]]:
+def _merged(parts: Sequence[_Seen]) -> list[_Seen]:
     """Join strata with too few values to the one before them: nothing is known of their spread."""
-    found: list[tuple[int, list[float]]] = []
-    for size, seen in parts:
-        if found and (len(seen) < min(_FEWEST, size) or len(found[-1][1]) < _FEWEST):
-            before, values = found.pop()
-            found.append((before + size, values + seen))
+    found: list[_Seen] = []
+    for part in parts:
+        if found and (part.is_thin() or len(found[-1].values) < _FEWEST):
+            found.append(found.pop().with_(part))
         else:
-            found.append((size, list(seen)))
-    if len(found) > 1 and len(found[-1][1]) < min(_FEWEST, found[-1][0]):
-        size, seen = found.pop()
-        before, values = found.pop()
-        found.append((before + size, values + seen))
-    return [part for part in found if part[1]]
+            found.append(part)
+    if len(found) > 1 and found[-1].is_thin():
+        last = found.pop()
+        found.append(found.pop().with_(last))
+    return [part for part in found if part.values]
 
 
 def key_of(snapshot: Snapshot) -> bytes:
@@ -179,4 +236,6 @@ def key_of(snapshot: Snapshot) -> bytes:
         ],
         snapshot.reuse.reads,
     ]
+    if snapshot.execution is not Execution.ONLINE:  # it has another price
+        decisive.append(snapshot.execution)
     return hashlib.sha256(_encode(decisive)).digest()

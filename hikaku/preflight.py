@@ -4,40 +4,28 @@ The pilot is a job like any other, so its calls are limited, counted, paid and r
 others; a job that reuses completions does not buy its rows again.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import random
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from hikaku import estimation
-from hikaku.errors import NotFound
-from hikaku.estimation import Interval, Stratum
+from hikaku import estimation, needs
+from hikaku.errors import Fault, InvalidInput, NotFound
+from hikaku.estimation import Stratum
 from hikaku.jobs import JobState
-from hikaku.pricing import Tariff, tariff
+from hikaku.needs import Left, Pace, Part
+from hikaku.pricing import Ceiling, ceiling, tariff
 from hikaku.resolving import resolve
-from hikaku.specs import EndpointIdentity, JobSpec, Reuse, Snapshot
-from hikaku.storage import budgets, estimates, jobs, pilots
-from hikaku.storage.pilots import Tried
-from hikaku.storage.tables import BudgetKind
+from hikaku.specs import EndpointIdentity, Execution, JobSpec, Reuse, Snapshot
+from hikaku.storage import budgets, datasets, estimates, jobs, offloads, pilots, unbought
+from hikaku.storage.tables import BudgetKind, Job
 from hikaku.submission import Submitted, check_budgets, store
 
-IN_FLIGHT = 400
-"""Calls at once of all endpoints together, where they have no limit: one worker process."""
-
-_MINUTE = 60.0
-_CENTS = Decimal("0.000001")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How hard an endpoint may be pushed; None where nothing limits it."""
-
-    concurrency: int | None = None
-    rpm: float | None = None
-    tpm: float | None = None
+LOOKED_UP = 50_000
+"""Cells that are looked up among the recorded ones; of more, a sample of about so many."""
 
 
 def start(session: Session, spec: JobSpec, endpoints: Mapping[str, EndpointIdentity]) -> Submitted:
@@ -64,13 +52,34 @@ def start(session: Session, spec: JobSpec, endpoints: Mapping[str, EndpointIdent
     hints = pilots.add_shards(session, submitted.job_id, drawn)
     if spec.budget_usd is not None:
         budgets.set_limit(session, BudgetKind.JOB, submitted.job_id, spec.budget_usd)
-    plan = {
+    plan: dict[str, Any] = {
         "strata": [[stratum.size, list(stratum.rows)] for stratum in strata],
         "repeats": wanted.repeats,
         "reuse": wanted.reuse,
     }
+    if _goes_by_batch(session, spec):
+        plan["batch"] = None if spec.deadline is None else spec.deadline.isoformat()
     jobs.note(session, submitted.job_id, pilots.KIND, plan)
     return Submitted(job_id=submitted.job_id, hints=hints)
+
+
+def _goes_by_batch(session: Session, spec: JobSpec) -> bool:
+    """Whether the job would be handed over to vendors, where they have the interface.
+
+    Raises:
+        InvalidInput: It insists on that, and a budget holds it.
+    """
+    if spec.execution is Execution.ONLINE or spec.prompt.request is not None:
+        return False
+    of_project = budgets.funds(session, BudgetKind.PROJECT, spec.project)
+    if spec.budget_usd is not None or of_project is not None:
+        if spec.execution is Execution.BATCH:
+            message = "a budget holds online calls only: use execution auto or online"
+            raise InvalidInput(message, faults=[Fault(pointer="/execution", message=message)])
+        return False
+    if spec.execution is Execution.BATCH or spec.deadline is None:
+        return True
+    return spec.deadline - offloads.clock(session) > offloads.WORTH_IT
 
 
 def _pilot_of(wanted: Snapshot) -> Snapshot:
@@ -82,6 +91,8 @@ def _pilot_of(wanted: Snapshot) -> Snapshot:
 
 def finish(session: Session, pilot_id: str, paces: Mapping[str, Pace]) -> dict[str, Any]:
     """Estimate the job that a pilot was made for, by what has come of it; keep the estimate.
+
+    A pilot that paused for want of money is ended: it has told what it can.
 
     Args:
         session: The transaction.
@@ -95,101 +106,100 @@ def finish(session: Session, pilot_id: str, paces: Mapping[str, Pace]) -> dict[s
     plan = pilots.plan_of(session, pilot_id)
     if plan is None:
         raise NotFound(f"{pilot_id} is not a pilot")
+    if job.state == JobState.PAUSED and job.paused_for is not None:
+        pilots.stop(session, job, "its budget does not pay for the next call")
     pilot = jobs.snapshot(job)
     reuse = Reuse(plan["reuse"])
     wanted = pilot.model_copy(update={"repeats": plan["repeats"], "reuse": reuse})
-    strata = [Stratum(size=size, rows=tuple(rows)) for size, rows in plan["strata"]]
-    seen = pilots.tried(session, job)
-    share = IN_FLIGHT / len(pilot.endpoints)
-    parts = [
-        _Part(
-            strata=strata,
-            tried=seen.get(position, {}),
-            tariff=tariff(endpoint),
-            repeats=wanted.repeats,
-            reads=reuse.reads,
-        ).told(endpoint.name, paces.get(endpoint.name, Pace()), share)
-        for position, endpoint in enumerate(pilot.endpoints)
-    ]
+    parts = _parts(session, job, wanted, plan, paces)
     body = {
         **_summed(parts),
         "confidence": estimation.CONFIDENCE,
         "at": datetime.now(UTC).isoformat(),
-        "is_complete": JobState(job.state).is_final,
+        "is_complete": JobState(job.state).is_final and job.state != JobState.CANCELLED,
         "endpoints": parts,
         "pilot": _cost_of_pilot(session, pilot_id, reads=reuse.reads),
+        "notes": [*_stopped(session, job, plan), *_on_batches(pilot, plan)],
     }
     if body["is_complete"]:
         estimates.keep(session, wanted, pilot_id, body)
     return body
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
-    """One endpoint of the job, and what the pilot saw of it."""
-
-    strata: Sequence[Stratum]
-    tried: Mapping[int, Tried]
-    tariff: Tariff | None
-    repeats: int
-    reads: bool
-    """Whether the job takes from the pilot what that has bought."""
-
-    def told(self, name: str, pace: Pace, share: float) -> dict[str, Any]:
-        """Say what the endpoint will need."""
-        calls = self._total(lambda one: float(max(one.calls, 1)))
-        tokens_in = self._total(lambda one: _known(one.input_tokens))
-        tokens_out = self._total(lambda one: _known(one.output_tokens))
-        work = self._total(lambda one: None if one.latency_ms is None else one.latency_ms / 1000)
-        in_flight = min(pace.concurrency or share, share)
-        waits = [work and work.over(in_flight)]
-        if pace.rpm is not None:
-            waits.append(calls and calls.over(pace.rpm / _MINUTE))
-        if pace.tpm is not None and tokens_in is not None and tokens_out is not None:
-            both = estimation.added([tokens_in, tokens_out])
-            waits.append(both.over(pace.tpm / _MINUTE))
-        known = [wait for wait in waits if wait is not None]
-        return {
-            "name": name,
-            "calls": _counts(calls),
-            "input_tokens": _counts(tokens_in),
-            "output_tokens": _counts(tokens_out),
-            "cost_usd": _money(self._total(self._cost)),
-            "seconds": _seconds(_longest(known)),
-            "in_flight": round(in_flight),
-            "tried": len(self.tried),
-            "failed": sum(one.outcome.is_failed for one in self.tried.values()),
-        }
-
-    def _total(self, amount: Callable[[Tried], float | None]) -> Interval | None:
-        whole = estimation.total(self.strata, self.tried, amount)
-        if whole is None:
-            return None
-        whole = Interval(
-            value=whole.value * self.repeats,
-            low=whole.low * self.repeats,
-            high=whole.high * self.repeats,
-        )
-        bought = (one for one in self.tried.values() if one.outcome.is_answered)
-        return whole.less(sum(amount(one) or 0 for one in bought)) if self.reads else whole
-
-    def _cost(self, one: Tried) -> float | None:
-        """What it costs to buy: of a cell that was reused, what it would have cost."""
-        if not one.outcome.is_answered:
-            return None
-        cost = one.cost_usd
-        if one.reused:
-            cost = None if self.tariff is None else self.tariff.cost(_Counted(one))
-        return None if cost is None else float(cost)
+def _parts(
+    session: Session, job: Job, wanted: Snapshot, plan: dict[str, Any], paces: Mapping[str, Pace]
+) -> list[dict[str, Any]]:
+    """Tell what each endpoint will need."""
+    strata = [Stratum(size=size, rows=tuple(rows)) for size, rows in plan["strata"]]
+    left = _left(session, wanted, strata) if wanted.reuse.reads else None
+    seen = pilots.tried(session, job)
+    share = needs.IN_FLIGHT / len(wanted.endpoints)
+    return [
+        Part(
+            strata=strata,
+            tried=seen.get(position, {}),
+            tariff=tariff(endpoint),
+            repeats=wanted.repeats,
+            left=None if left is None else left[position],
+            batch_factor=endpoint.batch_price_factor if "batch" in plan else None,
+        ).told(endpoint.name, paces.get(endpoint.name, Pace()), share)
+        for position, endpoint in enumerate(wanted.endpoints)
+    ]
 
 
-class _Counted:
-    """A recorded cell's tokens, as a tariff reads them."""
+def _left(session: Session, wanted: Snapshot, strata: Sequence[Stratum]) -> list[Left]:
+    """Look up what the job would have to buy now, of each endpoint."""
+    seed = estimation.key_of(wanted)
+    revision = datasets.get(session, wanted.dataset.id)
+    rows = estimation.frame(revision.n_rows, seed)
+    parts = estimation.cut(pilots.lengths(session, wanted, revision.bucket, rows))
+    most = max(1, LOOKED_UP // (wanted.repeats * len(wanted.endpoints) * len(parts)))
+    chance = random.Random(seed)  # noqa: S311 - rows are drawn, not secrets
+    looked = [part if len(part) <= most else chance.sample(part, most) for part in parts]
+    n_looked = sum(map(len, looked))
+    which = None if n_looked >= revision.n_rows else sorted(row for part in looked for row in part)
+    found = unbought.count(session, wanted, revision.bucket, which)
+    return [needs.left(one, strata, looked, wanted.repeats) for one in found]
 
-    def __init__(self, one: Tried) -> None:
-        self.input_tokens = one.input_tokens
-        self.output_tokens = one.output_tokens
-        self.cached_input_tokens: int | None = None
+
+def _stopped(session: Session, job: Job, plan: dict[str, Any]) -> list[dict[str, str]]:
+    """Say why a pilot ended early, and what money it wants."""
+    reason = pilots.stopped(session, job.id)
+    if reason is None:
+        return []
+    pilot = jobs.snapshot(job)
+    rows = [row for _, drawn in plan["strata"] for row in drawn]
+    bucket = datasets.get(session, pilot.dataset.id).bucket
+    texts = unbought.contents(session, pilot, bucket, rows)
+    bounds = [ceiling(endpoint) for endpoint in pilot.endpoints]
+    dearest = [most.of(one) for most in bounds if isinstance(most, Ceiling) for one in texts]
+    message = (
+        f"{reason}, and the pilot was ended: its {job.n_cells} calls can cost up to "
+        f"{sum(dearest, Decimal(0)):.6f} USD together and {max(dearest, default=Decimal(0)):.6f} "
+        "USD each; the estimate needs about so much"
+    )
+    return [{"code": "budget", "message": message}]
+
+
+def _on_batches(pilot: Snapshot, plan: dict[str, Any]) -> list[dict[str, str]]:
+    """Say what an estimate supposes of vendors' batches."""
+    names = [one.name for one in pilot.endpoints if one.batch_price_factor is not None]
+    if "batch" not in plan or not names:
+        return []
+    whose = ", ".join(names)
+    until = plan["batch"] or "26 hours after it is submitted"
+    return [
+        {
+            "code": "batch_price",
+            "message": f"cost of {whose} is told at the price of the vendor's batch interface; the "
+            "pilot was asked online at the full price, as is what the vendor does not answer",
+        },
+        {
+            "code": "batch_time",
+            "message": f"no time is told for {whose}: a vendor answers a batch in minutes or in "
+            f"hours; what it has not answered is asked online before the deadline ({until})",
+        },
+    ]
 
 
 def _cost_of_pilot(session: Session, pilot_id: str, *, reads: bool) -> dict[str, Any]:
@@ -212,49 +222,10 @@ def _summed(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     names = ("calls", "input_tokens", "output_tokens", "cost_usd")
     totals: dict[str, Any] = {}
     for name in names:
-        found = [_read(part[name]) for part in parts]
+        found = [needs.read(part[name]) for part in parts]
         known = [one for one in found if one is not None]
         whole = estimation.added(known) if len(known) == len(found) and known else None
-        totals[name] = _money(whole) if name == "cost_usd" else _counts(whole)
-    times = [one for one in (_read(part["seconds"]) for part in parts) if one is not None]
-    totals["seconds"] = _seconds(_longest(times))
+        totals[name] = needs.money(whole) if name == "cost_usd" else needs.counts(whole)
+    times = [needs.read(part["seconds"]) for part in parts]
+    totals["seconds"] = needs.seconds(needs.longest(times))
     return totals
-
-
-def _longest(times: Sequence[Interval]) -> Interval | None:
-    if not times:
-        return None
-    return Interval(
-        value=max(t.value for t in times),
-        low=max(t.low for t in times),
-        high=max(t.high for t in times),
-    )
-
-
-def _known(count: int | None) -> float | None:
-    return None if count is None else float(count)
-
-
-def _read(told: Mapping[str, Any] | None) -> Interval | None:
-    return None if told is None else Interval(**{key: float(told[key]) for key in told})
-
-
-def _counts(found: Interval | None) -> dict[str, int] | None:
-    if found is None:
-        return None
-    return {"value": round(found.value), "low": round(found.low), "high": round(found.high)}
-
-
-def _seconds(found: Interval | None) -> dict[str, float] | None:
-    if found is None:
-        return None
-    return {key: round(getattr(found, key), 1) for key in ("value", "low", "high")}
-
-
-def _money(found: Interval | None) -> dict[str, str] | None:
-    if found is None:
-        return None
-    return {
-        key: f"{Decimal(getattr(found, key)).quantize(_CENTS).normalize():f}"
-        for key in ("value", "low", "high")
-    }

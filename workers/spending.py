@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from hikaku.jobs import JobState
 from hikaku.pricing import Ceiling, ceiling, unbounded
 from hikaku.specs import Snapshot
-from hikaku.storage import budgets, control, jobs
+from hikaku.storage import budgets, control, jobs, pilots
 from hikaku.storage.budgets import Holder
 from hikaku.storage.claims import MOST_LANES, Claim
 from workers.database import Database
@@ -63,7 +63,11 @@ class Funding:
         if not budgets.is_spent(session, self.holder, stopped.needed):
             budgets.rest(session, self.holder.shard_id)
         elif job.state in {JobState.QUEUED, JobState.RUNNING}:
-            control.pause(session, job.id, reason=_reason(session, self.holder, stopped))
+            reason = _reason(session, self.holder, stopped)
+            if pilots.plan_of(session, job.id) is not None:
+                pilots.stop(session, job, reason)
+                return
+            control.pause(session, job.id, reason=reason)
             job.paused_for = BUDGET
             session.flush()
 

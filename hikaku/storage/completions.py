@@ -65,16 +65,7 @@ def find(session: Session, hashes: Sequence[bytes]) -> dict[bytes, Recorded]:
             result.output_tokens,
             result.latency_ms,
         )
-        .join(
-            result,
-            and_(
-                result.bucket == where.bucket,
-                result.job_id == where.job_id,
-                result.endpoint == where.endpoint,
-                result.row == where.row,
-                result.repeat == where.repeat,
-            ),
-        )
+        .join(result, _IS_THERE)
         .where(where.request_hash.in_(hashes), result.completion.is_not(None))
     )
     return {
@@ -88,6 +79,25 @@ def find(session: Session, hashes: Sequence[bytes]) -> dict[bytes, Recorded]:
         )
         for found in session.execute(statement)
     }
+
+
+_IS_THERE = and_(
+    CellResult.bucket == RecordedCompletion.bucket,
+    CellResult.job_id == RecordedCompletion.job_id,
+    CellResult.endpoint == RecordedCompletion.endpoint,
+    CellResult.row == RecordedCompletion.row,
+    CellResult.repeat == RecordedCompletion.repeat,
+)
+
+
+def known_of(session: Session, hashes: Sequence[bytes]) -> set[bytes]:
+    """Tell which of these hashes have a recorded completion, without reading it."""
+    statement = (
+        select(RecordedCompletion.request_hash)
+        .join(CellResult, _IS_THERE)
+        .where(RecordedCompletion.request_hash.in_(hashes), CellResult.completion.is_not(None))
+    )
+    return {bytes(digest) for digest in session.scalars(statement)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,14 @@ from sqlalchemy.orm import Session
 
 from hikaku.jobs import Hint, Outcome, ShardState
 from hikaku.specs import Snapshot
-from hikaku.storage import jobs
+from hikaku.storage import control, jobs
 from hikaku.storage.tables import CellResult, DatasetRow, Job, JobEvent, Shard
 
 KIND = "pilot"
 """The event that makes a job a pilot, and says of what."""
+
+STOPPED = "pilot_stopped"
+"""The event of a pilot that nothing pays for any more; it says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +82,20 @@ def plan_of(session: Session, job_id: str) -> dict[str, Any] | None:
     return session.scalar(
         select(JobEvent.data).where(JobEvent.job_id == job_id, JobEvent.kind == KIND)
     )
+
+
+def stop(session: Session, job: Job, reason: str) -> None:
+    """End a pilot that nothing pays for any more: who made it may not come back."""
+    jobs.note(session, job.id, STOPPED, {"reason": reason})
+    control.cancel(session, job.id)
+
+
+def stopped(session: Session, job_id: str) -> str | None:
+    """Read why a pilot was ended early; None of one that was not."""
+    data = session.scalar(
+        select(JobEvent.data).where(JobEvent.job_id == job_id, JobEvent.kind == STOPPED)
+    )
+    return None if data is None else str(data["reason"])
 
 
 def tried(session: Session, job: Job) -> dict[int, dict[int, Tried]]:

@@ -8,10 +8,10 @@ from sqlalchemy import select
 from hikaku import preflight
 from hikaku.errors import Conflict, InvalidInput
 from hikaku.jobs import JobState, Outcome
-from hikaku.preflight import Pace
+from hikaku.needs import Pace
 from hikaku.rescore import rescore
-from hikaku.storage import budgets, jobs, results
-from hikaku.storage.tables import BudgetKind, JobEvent
+from hikaku.storage import budgets, jobs, projects, results
+from hikaku.storage.tables import BudgetKind, JobEstimate, JobEvent
 from hikaku.submission import submit
 from tests.integration.test_budgets import MOST, Till, priced, rests, state
 from tests.support.crew import crew
@@ -63,17 +63,76 @@ def test_a_pilot_foresees_calls_tokens_cost_and_time(sessions, hikaku_url, tmp_p
         assert jobs.get(session, pilot_id).estimate is None
 
 
-def test_a_job_that_reuses_does_not_buy_the_pilots_rows_again(sessions, hikaku_url, tmp_path):
+def test_a_job_that_reuses_buys_what_is_not_recorded_and_equal_cells_once(
+    sessions, hikaku_url, tmp_path
+):
     till = Till()
-    job = wanted(reuse="on")
+    job = wanted(reuse="on", repeats=2)
     _, told = piloted(sessions, hikaku_url, tmp_path, job, till)
-    bought = till.calls
+    bought, billed = till.calls, till.billed
     assert bought <= 20
-    assert told["calls"]["value"] == 300 - 20
+    assert {*told["calls"].values()} == {2 * 40 - bought}, "40 rows differ"
     _, again = piloted(sessions, hikaku_url, tmp_path, job, till)
     assert till.calls == bought, "a second pilot tries the same rows"
     assert again["pilot"]["cost_usd"] == "0"
     assert again["cost_usd"] == told["cost_usd"]
+    run(sessions, hikaku_url, tmp_path, job, till)
+    assert till.calls == 2 * 40
+    low, high = (Decimal(told["cost_usd"][key]) for key in ("low", "high"))
+    assert low <= till.billed - billed <= high
+
+
+def test_a_job_whose_cells_are_all_recorded_needs_nothing(sessions, hikaku_url, tmp_path):
+    till = Till()
+    job = wanted(rows=ROWS[:39], reuse="on")
+    run(sessions, hikaku_url, tmp_path, job, till)
+    _, told = piloted(sessions, hikaku_url, tmp_path, job, till)
+    assert till.calls == 39
+    assert told["calls"] == {"value": 0, "low": 0, "high": 0}
+    assert told["cost_usd"] == {"value": "0", "low": "0", "high": "0"}
+    assert told["seconds"]["value"] == 0
+
+
+def test_of_many_rows_a_sample_is_looked_up(sessions, hikaku_url, tmp_path, monkeypatch):
+    monkeypatch.setattr(preflight, "LOOKED_UP", 100)
+    till = Till()
+    rows = [{"object": f"{row % 40}-{row}", "expected": "赤"} for row in range(400)]
+    run(sessions, hikaku_url, tmp_path, wanted(rows=rows[::2], reuse="on"), till)
+    bought = till.calls
+    _, told = piloted(sessions, hikaku_url, tmp_path, wanted(rows=rows, reuse="on"), till)
+    bought = 200 - (till.calls - bought)
+    assert told["calls"]["low"] < bought < told["calls"]["high"]
+    assert told["calls"]["high"] < 300
+
+
+def test_what_goes_by_batch_has_its_price_and_no_time(sessions, hikaku_url, tmp_path):
+    till = Till()
+    by_batch = {
+        name: one.model_copy(update={"batch_price_factor": Decimal("0.5")})
+        for name, one in priced("a").items()
+    }
+    _, online = piloted(sessions, hikaku_url, tmp_path, wanted(), till, endpoints=by_batch)
+    job = wanted(execution="batch")
+    _, told = piloted(sessions, hikaku_url, tmp_path, job, till, endpoints=by_batch)
+    assert not online["endpoints"][0]["by_batch"]
+    assert told["endpoints"][0]["by_batch"]
+    assert Decimal(told["cost_usd"]["high"]) < Decimal(online["cost_usd"]["low"])
+    assert online["seconds"] is not None
+    assert told["seconds"] is None
+    assert [note["code"] for note in told["notes"]] == ["batch_price", "batch_time"]
+    assert online["notes"] == []
+
+
+def test_a_preflight_of_batches_that_a_budget_holds_is_refused(sessions):
+    with sessions.begin() as session:
+        projects.ensure(session, "赤")
+        budgets.set_limit(session, BudgetKind.PROJECT, "赤", Decimal(1000))
+        by_batch = {
+            name: one.model_copy(update={"batch_price_factor": Decimal("0.5")})
+            for name, one in priced("a").items()
+        }
+        with pytest.raises(InvalidInput, match="online calls only"):
+            preflight.start(session, wanted(project="赤", execution="batch"), by_batch)
 
 
 def test_an_unknown_price_is_an_unknown_cost(sessions, hikaku_url, tmp_path):
@@ -87,14 +146,21 @@ def test_an_unknown_price_is_an_unknown_cost(sessions, hikaku_url, tmp_path):
     assert told["output_tokens"] is not None
 
 
-def test_a_pilot_keeps_to_the_budget_of_its_job(sessions, hikaku_url, tmp_path):
+def test_a_pilot_keeps_to_the_budget_of_its_job_and_says_what_it_wants(
+    sessions, hikaku_url, tmp_path
+):
     till = Till()
     pilot_id, told = piloted(sessions, hikaku_url, tmp_path, wanted(budget_usd=20), till)
     assert till.billed <= 20
-    assert state(sessions, pilot_id) is JobState.PAUSED
+    assert state(sessions, pilot_id) is JobState.CANCELLED
     assert not told["is_complete"]
+    [note] = told["notes"]
+    assert note["code"] == "budget"
+    assert "the budget of the job does not pay for the next call" in note["message"]
+    assert "80.000000 USD together and 4.000000 USD each" in note["message"]
     with sessions() as session:
         assert budgets.funds(session, BudgetKind.JOB, pilot_id)
+        assert not session.scalars(select(JobEstimate)).all()
 
 
 class TestRescoring:

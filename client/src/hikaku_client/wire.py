@@ -128,6 +128,13 @@ class PilotAnswer(TypedDict):
     cost_usd: str | None
 
 
+class Caution(TypedDict):
+    """Something the reader of figures must know."""
+
+    code: str
+    message: str
+
+
 class EstimateAnswer(Needs):
     """What a job will need beyond its pilot."""
 
@@ -135,6 +142,7 @@ class EstimateAnswer(Needs):
     is_complete: bool
     endpoints: list[EndpointNeeds]
     pilot: PilotAnswer
+    notes: NotRequired[list[Caution]]
 
 
 class VendorBatchesAnswer(TypedDict):
@@ -263,13 +271,6 @@ class Baseline(TypedDict):
 
     job: str
     endpoint: str
-
-
-class Caution(TypedDict):
-    """Something the reader of a comparison must know."""
-
-    code: str
-    message: str
 
 
 class ComparisonAnswer(TypedDict):

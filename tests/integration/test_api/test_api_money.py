@@ -182,6 +182,19 @@ def test_use_without_a_price_has_an_unknown_cost(client, sessions):
     assert used["cost_unknown_calls"] > 0
 
 
+def test_a_preflight_that_its_budget_stops_says_so_and_leaves_nothing_lying(client, working, until):
+    with working(Till()):
+        told = client.post("/api/v1/jobs?preflight=true", json=JOB | {"budget_usd": "0.0001"})
+        assert told.status_code == 200, told.text
+        pilot = told.json()["pilot"]["job"]
+        until(pilot)
+        again = client.get(f"/api/v1/jobs/{pilot}/estimate").json()
+    for answer in (told.json(), again):
+        assert not answer["is_complete"]
+        assert [note["code"] for note in answer["notes"]] == ["budget"]
+    assert client.get(f"/api/v1/jobs/{pilot}").json()["state"] == "cancelled"
+
+
 def test_other_scorers_make_another_job_without_a_call(client, working, until):
     with working(Till()) as till:
         job = post(client, "/jobs", JOB)

@@ -51,6 +51,8 @@ def show_estimate(app: App, path: Path, changes: dict[str, Json], *, as_json: bo
         confidence=text.percent(told["confidence"]),
     )
     app.say(line)
+    for note in told.get("notes", []):
+        app.say(f"{words.warning} {text.visible(note['message'])}")
     if pilot["failed"]:
         app.say(words.failed.format(failed=pilot["failed"]))
 
