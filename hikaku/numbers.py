@@ -1,9 +1,10 @@
 """Numbers, switches and times as a request must write them: no text and no `true` for a number."""
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BeforeValidator, Field, Strict
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, Strict
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 MOST_NUMBERED = 2**31 - 1
@@ -35,6 +36,13 @@ def _not_counted(value: object) -> object:
     return value
 
 
+def _countable(time: datetime) -> datetime:
+    if not _YEARS[0] <= time.year < _YEARS[1]:
+        raise PydanticCustomError("time_range", "Input should lie between the years 1900 and 9000")
+    return time
+
+
+_YEARS = (1900, 9000)
 _TIME = {"example": "2026-11-22T09:00:00Z"}
 
 WHOLE = _not_text("int_type")
@@ -49,8 +57,11 @@ Number = Annotated[float, FRACTION]
 Switch = Annotated[bool, Strict()]
 """true or false; not 1, and not "yes"."""
 
-Time = Annotated[AwareDatetime, BeforeValidator(_not_counted)]
-"""RFC 3339 text."""
+Moment = Annotated[AwareDatetime, AfterValidator(_countable)]
+"""A time of a query, from which days can be taken and to which they can be added."""
+
+Time = Annotated[Moment, BeforeValidator(_not_counted)]
+"""The same in a body: RFC 3339 text."""
 
 Numbered = Annotated[int, Field(ge=1, le=MOST_NUMBERED), WHOLE]
 """A revision or a version."""

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import Query
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, Response
 
@@ -30,7 +30,7 @@ from api.wire import (
 from hikaku import cron
 from hikaku.errors import Fault, InvalidInput
 from hikaku.names import Label
-from hikaku.numbers import Switch
+from hikaku.numbers import Moment, Switch
 from hikaku.specs import Closed, JobSpec
 from hikaku.storage import schedules
 from hikaku.storage.idempotency import Answer
@@ -223,9 +223,7 @@ def remove_schedule(schedule_id: ScheduleId, context: ContextDep) -> Response:
 def list_slots(
     schedule_id: ScheduleId,
     context: ContextDep,
-    after: Annotated[
-        AwareDatetime | None, Query(description="The `last_id` of the page before.")
-    ] = None,
+    after: Annotated[Moment | None, Query(description="The `last_id` of the page before.")] = None,
     limit: Limit = 50,
 ) -> Page[SlotOut]:
     """Gives the slots that were decided, newest first."""

@@ -4,12 +4,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from api.dependencies import ContextDep
 from api.money_view import money
 from api.wire import Out, problems, resource
 from hikaku.errors import Fault, InvalidInput
+from hikaku.numbers import Moment
 from hikaku.storage import usage
 from hikaku.storage.usage import GroupBy, Used
 
@@ -50,9 +51,9 @@ def read_usage(
     context: ContextDep,
     *,
     since: Annotated[
-        AwareDatetime | None, Query(alias="from", description="Default: 30 days before `to`.")
+        Moment | None, Query(alias="from", description="Default: 30 days before `to`.")
     ] = None,
-    until: Annotated[AwareDatetime | None, Query(alias="to", description="Default: now.")] = None,
+    until: Annotated[Moment | None, Query(alias="to", description="Default: now.")] = None,
     group_by: GroupBy = "endpoint",
 ) -> UsageOut:
     """Sums by the hour, a second or two behind.
@@ -64,7 +65,7 @@ def read_usage(
     since = (since or until - timedelta(days=30)).astimezone(UTC)
     if not timedelta() < until - since <= _LONGEST:
         message = "`from` must lie before `to`, by ten years at most"
-        raise InvalidInput(message, faults=[Fault(pointer="from", message=message)])
+        raise InvalidInput(message, faults=[Fault(pointer="query from", message=message)])
     with context.sessions() as session:
         found = usage.used(session, _hour(since), until, group_by)
     data = [_out(one) for one in found]

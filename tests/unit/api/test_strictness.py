@@ -49,6 +49,7 @@ def test_parameters_that_no_list_knows_are_passed_on(client):
         ({"prompt": {"name": "p", "version": "1"}}, "/prompt/version", "whole number"),
         ({"rows": None, "dataset": {"name": "d", "revision": True}}, "/dataset/revision", "whole"),
         ({"execution": "auto", "deadline": 5}, "/deadline", "must be a time such as 2026-"),
+        ({"execution": "auto", "deadline": "9999-12-31T23:59:59-23:59"}, "/deadline", "must lie"),
     ],
 )
 def test_text_and_true_stand_for_no_number(client, change, pointer, message):
@@ -123,6 +124,25 @@ def test_nothing_is_named_with_blanks_alone(client, method, path, body, pointer)
 
 def test_a_list_of_projects_cannot_begin_behind_what_no_database_holds(client):
     assert list(faults(client.get("/api/v1/projects?after=%00"))) == ["query after"]
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [
+        ("to=0001-01-01T00:00:00Z", "query to"),
+        ("to=9999-12-31T23:59:59-23:59", "query to"),
+        ("from=0001-01-01T00:00:00%2B23:59&to=0002-01-01T00:00:00Z", "query from"),
+        ("from=2026-11-22T00:00:00Z&to=2026-11-21T00:00:00Z", "query from"),
+    ],
+)
+def test_use_is_summed_over_times_that_can_be_counted(client, query, pointer):
+    assert pointer in faults(client.get(f"/api/v1/usage?{query}"))
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00%2B23:59", "9999-12-31T23:59:59-23:59"])
+def test_slots_lie_at_times_that_can_be_counted(client, at):
+    path = "/api/v1/schedules/sch_01kbd2q3n5t7v9x1z3b5d7f9hk/slots"
+    assert list(faults(client.get(f"{path}?after={at}"))) == ["query after"]
 
 
 @pytest.mark.parametrize("project", ["a/b", " a", "a ", "a\nb", ""])
