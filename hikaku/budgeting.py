@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 
 from hikaku.errors import Conflict, Fault, InvalidInput
 from hikaku.jobs import Hint, JobState
+from hikaku.numbers import MOST_USD
 from hikaku.pricing import unbounded
 from hikaku.storage import budgets, control, jobs
 from hikaku.storage.tables import BudgetKind, Job
@@ -30,7 +31,7 @@ def top_up(
 
     Raises:
         NotFound: There is no such job.
-        InvalidInput: Nothing bounds what its calls can cost.
+        InvalidInput: Nothing bounds what its calls can cost, or the limit would be too high.
         Conflict: It has ended: what was retried or extended can be topped up then.
     """
     job = jobs.get(session, job_id, lock=True)
@@ -38,7 +39,7 @@ def top_up(
         raise Conflict(f"the job is {job.state}: there is nothing left to pay; retry or extend it")
     _check(job)
     now = budgets.funds(session, BudgetKind.JOB, job_id)
-    usd = limit if limit is not None else (add or Decimal(0)) + (now.limit_usd if now else 0)
+    usd = limit if limit is not None else _raised(now.limit_usd if now else Decimal(0), add)
     budgets.set_limit(session, BudgetKind.JOB, job_id, usd)
     jobs.note(
         session, job_id, "control", {"control": "budget", "limit_usd": f"{usd.normalize():f}"}
@@ -47,6 +48,14 @@ def top_up(
         return ()
     control.resume(session, job_id)
     return control.publish(session, job_id)
+
+
+def _raised(limit: Decimal, add: Decimal | None) -> Decimal:
+    usd = limit + (add or Decimal(0))
+    if usd > MOST_USD:
+        message = f"the limit would be {usd.normalize():,f} USD; no limit is above {MOST_USD:,f}"
+        raise InvalidInput(message, faults=[Fault(pointer="/add_usd", message=message)])
+    return usd
 
 
 def _check(job: Job) -> None:

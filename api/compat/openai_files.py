@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from sqlalchemy.orm import Session
 from starlette.responses import StreamingResponse
 
@@ -24,7 +24,7 @@ from api.dependencies import ContextDep
 from api.security import takes_stream
 from api.streams import attachment, from_thread
 from api.uploads import Body, opened_form
-from api.wire import Out
+from api.wire import Out, clean
 from hikaku import ids
 from hikaku.batches import MAX_FILE_BYTES
 from hikaku.errors import NotFound
@@ -141,7 +141,7 @@ def lifetime_of(anchor: object, asked: object, param: str) -> timedelta:
     if anchor != "created_at":
         message = "Invalid value: the only anchor is 'created_at'."
         raise ParameterRefusedError(message, param=f"{param}.anchor", code="invalid_value")
-    text = str(asked)
+    text = str(asked).lstrip("0")
     if not (text.isascii() and text.isdigit() and _SHORTEST <= int(text[:9]) <= _LONGEST):
         message = f"Invalid value: 'seconds' must be between {_SHORTEST} and {_LONGEST}."
         raise ParameterRefusedError(message, param=f"{param}.seconds", code="invalid_value")
@@ -164,7 +164,11 @@ def list_files(
     after: Annotated[str | None, Query(max_length=100)] = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
     order: Literal["asc", "desc"] = "desc",
-    purpose: Annotated[str | None, Query(max_length=100)] = None,
+    purpose: Annotated[
+        str | None,
+        Query(max_length=100),
+        AfterValidator(lambda text: text if text is None else clean(text)),
+    ] = None,
 ) -> FileList:
     """Gives files, newest first unless asked otherwise."""
     with context.sessions() as session:

@@ -95,6 +95,7 @@ def test_files_are_listed_in_pages_from_either_end(client):
     assert not rest["has_more"]
     assert client.get("/v1/files?order=asc").json()["first_id"] == made[0]
     assert client.get("/v1/files?purpose=batch_output").json()["data"] == []
+    assert client.get("/v1/files?purpose=%00").status_code == 400
 
 
 def test_a_deleted_file_is_gone_with_its_content(client, sessions):
@@ -130,6 +131,14 @@ def test_a_file_whose_time_is_over_is_gone(client, sessions):
     [
         ({"purpose": "fine-tune"}, "purpose", "invalid_value"),
         ({"expires_after[anchor]": "now"}, "expires_after.anchor", "invalid_value"),
+        (
+            {
+                "expires_after[anchor]": "created_at",
+                "expires_after[seconds]": "000003600" + "9" * 20,
+            },
+            "expires_after.seconds",
+            "invalid_value",
+        ),
         (
             {"expires_after[anchor]": "created_at", "expires_after[seconds]": "60"},
             "expires_after.seconds",

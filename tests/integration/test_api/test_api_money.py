@@ -119,6 +119,15 @@ def test_what_is_no_sum_of_money_is_refused(client, usd):
     assert post(client, "/jobs", JOB | {"budget_usd": usd}, 422)["errors"]
 
 
+def test_no_number_of_top_ups_is_too_much_for_the_ledger(client):
+    path = f"/jobs/{post(client, '/jobs', JOB)['id']}/budget"
+    most = {"add_usd": "1000000000", "resume": False}
+    assert post(client, path, most, 202)["budget"]["limit_usd"] == "1000000000"
+    (fault,) = post(client, path, most, 422)["errors"]
+    assert fault["pointer"] == "/add_usd"
+    assert "2,000,000,000 USD" in fault["message"]
+
+
 def test_a_project_has_a_budget_until_it_is_taken_away(client):
     path = "/api/v1/projects/赤/budget"
     assert client.get(path).status_code == 404
