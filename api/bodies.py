@@ -5,9 +5,10 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Any
 
 from anyio import to_thread
 from fastapi import Request
@@ -24,6 +25,9 @@ MAX_DEPTH = 32
 """Objects and lists within each other."""
 
 _MOST_FAULTS = 20
+_MOST_DIGITS = 4_000
+"""Of a whole number; Python reads 4,300 at most."""
+
 _OFF_LOOP_BYTES = 64 * 1024
 """Bodies larger than this are parsed in a thread, so that they delay nobody else."""
 
@@ -124,54 +128,75 @@ def parse(raw: bytes) -> object:
             a number no computer keeps, or text that Postgres or a model could not be given.
     """
     try:
-        document = json.loads(
-            raw.decode("utf-8-sig"),
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-            object_pairs_hook=_object,
-        )
+        document = _read(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise InvalidInput(f"the body is not UTF-8 (byte {error.start})") from error
     except json.JSONDecodeError as error:
-        message = f"{error.msg} (line {error.lineno}, column {error.colno})"
-        raise InvalidInput(f"the body is not JSON: {message}") from error
+        place = f"line {error.lineno}, column {error.colno}"
+        fault = Fault(pointer=place, message=f"is not JSON: {error.msg}")
+        raise InvalidInput(
+            f"the body is not JSON: {error.msg} ({place})", faults=[fault]
+        ) from error
     except RecursionError as error:
         raise InvalidInput(f"the body is nested deeper than {MAX_DEPTH} levels") from error
-    except ValueError as error:
-        raise InvalidInput(f"the body is not taken: {error}") from error
-    _check_texts(document)
+    _check(document)
     return document
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+@dataclass(frozen=True, slots=True)
+class _Unfit:
+    """Stands in a document for a value that is not taken, until its place is known."""
+
+    why: str
 
 
-def _finite(digits: str) -> float:
+def _read(text: str) -> object:
+    read = partial(
+        json.loads, parse_constant=_constant, parse_float=_finite, object_pairs_hook=_object
+    )
+    try:
+        return read(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # Python reads no numbers of many thousand digits, and does not say where.
+        return read(text, parse_int=_whole)
+
+
+def _constant(name: str) -> _Unfit:
+    return _Unfit(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float | _Unfit:
     number = float(digits)
-    if not math.isfinite(number):
-        raise ValueError(f"the number {digits[:40]} is too large")
-    return number
+    return number if math.isfinite(number) else _Unfit(f"the number {digits[:40]} is too large")
+
+
+def _whole(digits: str) -> int | _Unfit:
+    if len(digits) > _MOST_DIGITS:
+        return _Unfit(f"the number {digits[:20]}… has {len(digits):,} digits: too many")
+    return int(digits)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
-        raise ValueError(f"the key {twice!r} stands twice in one object")
+        counted = Counter(key for key, _ in pairs)
+        twice = [key for key, n in counted.items() if n > 1]
+        found |= {key: _Unfit(f"the key {key[:40]!r} stands twice in one object") for key in twice}
     return found
 
 
-def _check_texts(document: object) -> None:
+def _check(document: object) -> None:
     faults: list[Fault] = []
     for place, value in _walk(document):
-        found = unfit(value)
+        found = value.why if isinstance(value, _Unfit) else unfit(value)
         if found is not None:
-            faults.append(Fault(pointer=printable(pointer(place)), message=found))
+            faults.append(Fault(pointer=printable(pointer(place)), message=printable(found)))
         if len(faults) == _MOST_FAULTS:
             break
     if faults:
-        raise InvalidInput(faults[0].message, faults=faults)
+        first = faults[0].message
+        raise InvalidInput(f"the body is not taken: {first}", faults=faults)
 
 
 def unfit(text: str) -> str | None:
@@ -196,14 +221,14 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _walk(document: object) -> Iterator[tuple[Place, str]]:
-    """Give every text of a document, keys included, with its place."""
+def _walk(document: object) -> Iterator[tuple[Place, str | _Unfit]]:
+    """Give every text of a document, keys included, and what is unfit, with its place."""
     waiting: list[tuple[Place, object]] = [((), document)]
     while waiting:
         place, value = waiting.pop()
         if len(place) > MAX_DEPTH:
             raise InvalidInput(f"the body is nested deeper than {MAX_DEPTH} levels")
-        if isinstance(value, str):
+        if isinstance(value, str | _Unfit):
             yield place, value
         elif isinstance(value, dict):
             for key, inner in value.items():

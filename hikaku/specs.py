@@ -184,7 +184,13 @@ class JobSpec(Closed):
         description="Projects share the workers fairly, by their weights; jobs share a project's.",
     )
     prompt: PromptRef
-    rows: tuple[Row, ...] | None = Field(default=None, min_length=1, max_length=MAX_INLINE_ROWS)
+    rows: tuple[Row, ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_INLINE_ROWS,
+        description="A row is known by its `id`, else by a hash of its content. Rows may share one:"
+        " a comparison of jobs then pairs the nth with the nth.",
+    )
     dataset: DatasetRef | None = None
     endpoints: tuple[EndpointRef | Name, ...] = Field(min_length=1, max_length=64)
     params: AskedParams = Params()

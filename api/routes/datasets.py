@@ -33,6 +33,8 @@ from api.wire import (
     resource,
 )
 from hikaku.datasets import Format, read_rows, sniff
+from hikaku.datasets.encodings import known_encoding
+from hikaku.errors import InvalidInput
 from hikaku.names import not_blank
 from hikaku.storage import datasets
 from hikaku.storage.datasets import Revision
@@ -59,7 +61,10 @@ class DatasetRow(Out):
 
     id: str = Field(description="Number of the row, from 0.", examples=["0"])
     row: int
-    row_key: str = Field(description="The row's own `id`, else a hash of its content.")
+    row_key: str = Field(
+        description="The row's own `id`, else a hash of its content. Comparisons pair rows by it;"
+        " of rows that share one, the nth with the nth."
+    )
     data: dict[str, Any] = Field(examples=[{"object": "りんご", "expected": "赤"}])
 
 
@@ -73,6 +78,18 @@ _Name = Annotated[
     ),
     AfterValidator(lambda text: text if text is None else clean(not_blank(text))),
 ]
+
+
+def _readable(encoding: str | None) -> str | None:
+    """Refuse an encoding that nothing here reads, before the upload is read."""
+    try:
+        if encoding is not None:
+            known_encoding(encoding, b"")
+    except InvalidInput as error:
+        raise ValueError(str(error)) from error
+    return encoding
+
+
 _Format = Annotated[
     Format | None, Query(description="Told by the file's name, its type and its beginning.")
 ]
@@ -84,6 +101,7 @@ _Encoding = Annotated[
         description="`utf-8`, `cp932`, `utf-16`; detected if left out.",
         examples=["cp932"],
     ),
+    AfterValidator(_readable),
 ]
 
 _JSONL = '{"object": "りんご", "expected": "赤"}\n{"object": "空", "expected": "青"}\n'

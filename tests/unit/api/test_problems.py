@@ -145,7 +145,7 @@ def test_a_whole_surrogate_pair_is_a_character(client):
         (b'{"a": 1e999}', "too large"),
         (b'{"a": 1, "a": 2}', "'a' stands twice"),
         (b'{"a": "\xff"}', "not UTF-8 (byte 7)"),
-        (b'{"a": ' + b"9" * 5000 + b"}", "not taken"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "has 5,000 digits"),
         (b"[" * 40 + b"]" * 40, "nested deeper"),
         (b"[" * 90_000, "nested deeper"),
         ('{"a": "あ"}'.encode("utf-16"), "not UTF-8"),
@@ -155,6 +155,27 @@ def test_json_that_is_not_json_is_refused(client, body, words):
     answer = post(client, body)
     assert answer.status_code == 422
     assert words in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"a": [1, NaN]}', {"/a/1": "NaN is not JSON"}),
+        (b'{"a": -Infinity}', {"/a": "-Infinity is not JSON"}),
+        (b'{"a": {"b": 1e999}}', {"/a/b": "the number 1e999 is too large"}),
+        (b'{"a": {"b/c": 1, "b/c": 2}}', {"/a/b~1c": "the key 'b/c' stands twice in one object"}),
+        (
+            b'{"a": [0, -' + b"9" * 5_000 + b"]}",
+            {"/a/1": "the number -9999999999999999999… has 5,001 digits: too many"},
+        ),
+        (b'{"a": 1,\n "b": }', {"line 2, column 7": "is not JSON: Expecting value"}),
+        (b'{"a": NaN, "b": "\\u0000"}', ["/a", "/b"]),
+    ],
+)
+def test_json_that_is_not_taken_is_refused_with_its_place(client, body, told):
+    found = faults(post(client, body))
+    assert found == told or sorted(found) == told
+    assert "int_max_str_digits" not in str(found)
 
 
 def test_a_large_body_is_held_to_the_same_rules(client):

@@ -150,3 +150,14 @@ def test_a_project_says_what_its_name_may_be(client, project):
     message = faults(post(client, JOB | {"project": project}))["/project"]
     assert "match" not in message
     assert "blank" in message or "`/`" in message
+
+
+def test_an_encoding_that_nothing_reads_is_refused_with_those_that_are_read(client):
+    found = faults(sent(client, "POST", "/datasets?encoding=klingon", {}))
+    assert "use one of: utf-8, " in found["query encoding"]
+
+
+@pytest.mark.parametrize("body", [{}, {"rows": None}, {"endpoints": []}, {"repeats": None}])
+def test_a_job_is_extended_by_something(client, body):
+    path = "/jobs/job_01kbd2m6v1e0g8x3h5t7q9wz4c/extend"
+    assert "give at least one of rows" in faults(sent(client, "POST", path, body))[""]
