@@ -58,6 +58,7 @@ class Consignment:
         self._factor = self._endpoint.batch_price_factor or Decimal(1)
         self._judges = judges(self._snapshot)
         reuse = self._snapshot.reuse
+        self._buys_once = reuse.reads and reuse.writes
         self._hashes = RequestHash(self._endpoint) if reuse.reads or reuse.writes else None
         self._work = {shard_id: left_to_do(session, shard_id) for shard_id in offload.shards}
         self._places = {
@@ -73,11 +74,17 @@ class Consignment:
         return offload_id[-_MARK_CHARACTERS:]
 
     def pack(self, vendor: VendorBatches, most_bytes: int) -> list[bytes]:
-        """Write whole shards until the vendor's limits; the rest is for another batch."""
+        """Write whole shards until the vendor's limits; the rest is for another batch.
+
+        Cells that need no call of their own are left out: they are answered without one when the
+        batch has ended, and asked online should nothing answer them.
+        """
         packed: list[bytes] = []
+        bought: set[bytes] = set()
         size = 0
         for shard_id, works in self._work.items():
-            lines = list(self._lines(vendor, works))
+            of_shard = set(bought)
+            lines = list(self._lines(vendor, works, of_shard))
             more = sum(len(line) + 1 for line in lines)
             is_full = len(packed) + len(lines) > vendor.max_requests or size + more > most_bytes
             if packed and is_full:
@@ -86,6 +93,7 @@ class Consignment:
             if not is_full:  # a shard too large for the vendor is asked online
                 packed += lines
                 size += more
+                bought = of_shard
         return packed
 
     def unpack(self, answered: BatchAnswer) -> CellRecord | None:
@@ -129,30 +137,46 @@ class Consignment:
             for repeat in range(shard.repeat_from, shard.repeat_to):
                 yield Cell(row=row, repeat=repeat)
 
-    def _lines(self, vendor: VendorBatches, works: list[Work]) -> Iterator[bytes]:
+    def _lines(
+        self, vendor: VendorBatches, works: list[Work], bought: set[bytes]
+    ) -> Iterator[bytes]:
+        """Write the cells that nobody buys yet, and add them to those that are bought."""
         params: dict[str, JSON] = self._endpoint.params.model_dump(exclude_none=True)
+        cells = list(self._rendered(works))
+        known = self._known([digest for *_, digest in cells if digest is not None])
+        for cell, messages, digest in cells:
+            if digest is not None and (digest in known or digest in bought):
+                continue  # answered online without any call
+            said: JSON = [{"role": m.role, "content": m.content} for m in messages]
+            custom_id = f"{self.mark}-{cell.row}-{cell.repeat}"
+            try:
+                line = vendor.line(custom_id, {"messages": said, **params})
+            except GatewayError:
+                continue
+            if digest is not None and self._buys_once:
+                bought.add(digest)
+            yield line
+
+    def _rendered(
+        self, works: list[Work]
+    ) -> Iterator[tuple[Cell, tuple[Message, ...], bytes | None]]:
+        """Render cells, with the hashes of their completions."""
         for work in works:
             try:
                 messages = self._template.render(work.variables, row=work.row)
             except InvalidInput:
                 continue  # asked online, it fails there in its own words
-            said: JSON = [{"role": m.role, "content": m.content} for m in messages]
-            known = self._known(messages, work)
             for cell in work.cells:
-                if self._hash(messages, cell.repeat) in known:
-                    continue  # answered online without any call
-                custom_id = f"{self.mark}-{work.row}-{cell.repeat}"
-                try:
-                    yield vendor.line(custom_id, {"messages": said, **params})
-                except GatewayError:
-                    continue
+                yield cell, messages, self._hash(messages, cell.repeat)
 
-    def _known(self, messages: tuple[Message, ...], work: Work) -> frozenset[bytes | None]:
-        if not self._snapshot.reuse.reads:
-            return frozenset()
-        hashes = [self._hash(messages, cell.repeat) for cell in work.cells]
-        found = completions.find(self._session, [one for one in hashes if one is not None])
-        return frozenset(found)
+    def _known(self, hashes: list[bytes]) -> set[bytes]:
+        """Tell which cells are recorded, or are being asked online by a job that records them."""
+        if not hashes or not self._snapshot.reuse.reads:
+            return set()
+        known = completions.known_of(self._session, hashes)
+        if self._buys_once:
+            known |= completions.being_bought(self._session, hashes)
+        return known
 
     def _hash(self, messages: tuple[Message, ...], repeat: int) -> bytes | None:
         if self._hashes is None:

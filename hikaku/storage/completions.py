@@ -186,6 +186,20 @@ def sort_out(session: Session, hashes: Sequence[bytes], shard_id: int, epoch: in
     return Found(known=known, ours=ours - known.keys())
 
 
+_BOUGHT_BY_OTHERS = text("""
+select c.request_hash from in_flight_completion c
+  join shard s on s.id = c.shard_id and s.epoch = c.epoch and s.state = 'running'
+  join worker w on w.id = s.owner and w.lease_until > now()
+ where c.request_hash = any(cast(:hashes as bytea[]))
+""")
+
+
+def being_bought(session: Session, hashes: Sequence[bytes]) -> set[bytes]:
+    """Tell which of these hashes somebody alive is buying, without claiming any."""
+    found = session.execute(_BOUGHT_BY_OTHERS, {"hashes": list(hashes)})
+    return {bytes(digest) for (digest,) in found}
+
+
 def let_go(session: Session, shard_id: int, epoch: int) -> None:
     """Forget what a claim of a shard was buying; what a later one buys stays."""
     claim = InFlightCompletion

@@ -50,6 +50,8 @@ class BatchVendor:
     """Which batch, from 0, fails as a whole: one of OpenAI's is refused, the other expires."""
     padding: int = 0
     """Characters behind each answer of a batch."""
+    slow: float = 0.0
+    """Seconds until an online answer."""
     ahead: timedelta = timedelta(0)
     """By how much its clock is wrong."""
     online: Counter[str] = field(default_factory=Counter)
@@ -59,7 +61,7 @@ class BatchVendor:
     def open_anew(self) -> None:
         """Forget all customers and be in a good mood."""
         self.takes, self.stuck, self.ahead = 0.5, False, timedelta(0)
-        self.failing, self.padding = None, 0
+        self.failing, self.padding, self.slow = None, 0, 0.0
         self.expired = self.refused = self.broken = r"$^"
         self.batches.clear()
         self.online.clear()
@@ -191,9 +193,11 @@ def _handler(vendor: BatchVendor) -> type[BaseHTTPRequestHandler]:  # noqa: C901
         match path.removeprefix("/v1/").split("/"):
             case ["chat", "completions"]:
                 vendor.online[_prompt(body)] += 1
+                time.sleep(vendor.slow)
                 return _openai(_prompt(body))
             case ["messages"]:
                 vendor.online[_prompt(body)] += 1
+                time.sleep(vendor.slow)
                 return _anthropic(_prompt(body))
             case ["batches"]:
                 lines = vendor.files[body["input_file_id"]].decode().splitlines()
