@@ -16,7 +16,7 @@ from hikaku_client import servers, words
 from hikaku_client.comparison import Comparison
 from hikaku_client.connection import Clock, Connection
 from hikaku_client.datasets import Datasets
-from hikaku_client.errors import InvalidRequest
+from hikaku_client.errors import InvalidRequest, NotFound
 from hikaku_client.jobs import Job
 from hikaku_client.rows import Rows
 from hikaku_client.schedules import Schedules
@@ -151,14 +151,14 @@ class Client:
 
     def budget(self, project: str, limit: float | None = None) -> BudgetAnswer:
         """Tell the budget of a project; set it first if a limit in USD is given."""
-        path = f"/projects/{quote(project, safe='')}/budget"
+        path = _budget_path(project)
         if limit is not None:
             return cast("BudgetAnswer", self._connection.put(path, {"limit_usd": str(limit)}))
         return cast("BudgetAnswer", self._connection.get(path))
 
     def remove_budget(self, project: str) -> None:
         """Take the budget of a project away."""
-        self._connection.delete(f"/projects/{quote(project, safe='')}/budget")
+        self._connection.delete(_budget_path(project))
 
     def job(self, job_id: str) -> Job:
         """Find a job again by its `job_...`.
@@ -166,6 +166,8 @@ class Client:
         Raises:
             NotFound: There is none.
         """
+        if not job_id or "/" in job_id:
+            raise NotFound(f"there is no job {job_id!r}")
         return self._job(self._connection.get(f"/jobs/{job_id}"))
 
     def jobs(self, *, state: str | None = None, project: str | None = None) -> Iterator[Job]:
@@ -286,6 +288,12 @@ class Client:
             raise InvalidRequest("there are no rows")
         dataset = self.datasets.upload(many, name=name)
         return {"dataset": {"id": dataset["id"]}}
+
+
+def _budget_path(project: str) -> str:
+    if not project.strip() or "/" in project:
+        raise InvalidRequest(f"{project!r} is no project: give its name, which is without `/`")
+    return f"/projects/{quote(project, safe='')}/budget"
 
 
 def _prompt(prompt: Prompt) -> object:

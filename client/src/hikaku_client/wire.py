@@ -18,6 +18,9 @@ FAILED_OUTCOMES = (
 )
 """Outcomes that "retry failed" takes up again."""
 
+RETRIED_OUTCOMES = (*FAILED_OUTCOMES, "cancelled")
+"""Outcomes that it takes up when they are named."""
+
 UNANSWERED_OUTCOMES = (*FAILED_OUTCOMES, "refused", "cancelled")
 """Outcomes without a completion to score: shown beside every score, never counted as zero."""
 

@@ -89,6 +89,7 @@ class Words:
     removed: str
     saved: str
     cancelled: str
+    was_cancelled: str
     retrying: str
     rescoring: str
     piloting: str
@@ -198,6 +199,7 @@ ENGLISH = Words(
     removed="Removed {name}.",
     saved="Written to {path} ({size}).",
     cancelled="Cancelling {name}; calls in flight are finished first.",
+    was_cancelled="{name} is cancelled already; nothing was changed.",
     retrying="Trying the failed cells of {name} again.",
     rescoring="{name}: its completions are judged anew, without any call.",
     piloting="Asking about 20 rows of each endpoint ...",
@@ -317,6 +319,7 @@ JAPANESE = Words(
     removed="{name} を削除しました。",
     saved="{path} に書き出しました ({size})。",
     cancelled="{name} を中止しています。進行中の呼び出しは終わるまで待ちます。",
+    was_cancelled="{name} はすでに中止されています。何も変えていません。",
     retrying="{name} の失敗したセルを再試行します。",
     rescoring="{name}: 呼び出しをせずに応答を採点し直します。",
     piloting="各エンドポイントに約 20 行を試しに問い合わせています ...",

@@ -114,6 +114,31 @@ def test_controls_are_commands(server, hikaku, tmp_path):
     assert "line 1" in hikaku("extend", ID, "--rows", str(rows)).stderr
 
 
+def test_a_retry_offers_what_can_be_retried(server, hikaku):
+    refused = hikaku("retry", ID, "--outcome", "bogus")
+    assert refused.exit_code == 2
+    assert "'timeout'" in refused.stderr
+    assert "'ok'" not in refused.stderr
+    assert not server.requests
+
+
+@pytest.mark.parametrize(
+    ("before", "said"), [("running", "Cancelling"), ("cancelled", "is cancelled already")]
+)
+def test_a_job_is_cancelled_once(server, hikaku, before, said):
+    server.on(f"GET /jobs/{ID}", job(state=before))
+    server.on(f"POST /jobs/{ID}/cancel", job(state="cancelled"))
+    result = hikaku("cancel", ID)
+    assert result.exit_code == 0
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize("wrong", ["", "a/b"])
+def test_what_is_no_id_is_no_path_either(server, hikaku, wrong):
+    assert f"there is no job {wrong!r}" in hikaku("show", wrong).stderr
+    assert not server.requests
+
+
 def test_jobs_of_a_project_are_listed(server, hikaku):
     server.on("GET /jobs", {"data": [job()], "first_id": ID, "last_id": ID, "has_more": False})
     assert hikaku("jobs", "--project", "夜間").exit_code == 0

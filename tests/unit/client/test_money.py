@@ -115,3 +115,12 @@ def test_a_projects_budget_is_shown_set_and_removed(server, hikaku):
     assert server.sent() == {"limit_usd": "25.0"}
     assert hikaku("budget", "赤", "--remove").exit_code == 0
     assert "残り 23" in hikaku("budget", "赤", "--lang", "ja").stdout
+
+
+@pytest.mark.parametrize("project", ["a/b", "", " "])
+@pytest.mark.parametrize("more", [[], ["--limit", "1"], ["--remove"]])
+def test_a_budget_belongs_to_a_name_that_a_project_can_have(server, hikaku, project, more):
+    result = hikaku("budget", project, *more)
+    assert result.exit_code == 2
+    assert f"{project!r} is no project" in result.stderr
+    assert not server.requests

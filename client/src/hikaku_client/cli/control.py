@@ -9,6 +9,7 @@ from hikaku_client import text
 from hikaku_client.cli.app import App, connection_options, json_option, pass_app
 from hikaku_client.cli.ending import Terms, follow
 from hikaku_client.jobs import Job
+from hikaku_client.wire import RETRIED_OUTCOMES
 
 
 @click.command()
@@ -35,7 +36,13 @@ def resume(app: App, *, job: str, wait: bool, as_json: bool) -> None:
 
 @click.command()
 @click.argument("job")
-@click.option("--outcome", "outcomes", multiple=True, help="Only cells that ended so.")
+@click.option(
+    "--outcome",
+    "outcomes",
+    type=click.Choice(RETRIED_OUTCOMES),
+    multiple=True,
+    help="Only cells that ended so.",
+)
 @click.option("--endpoint", "endpoints", multiple=True, help="Only cells of this endpoint.")
 @click.option("--cell", "cells", multiple=True, help="Only this cell, by its id, as in 0.12.0.")
 @click.option("--wait", is_flag=True, help="Wait for the end and show the comparison.")

@@ -221,8 +221,11 @@ def export(app: App, *, job: str, output: Path | None, form: Format | None, exce
 @pass_app
 def cancel(app: App, *, job: str, as_json: bool) -> None:
     """Stop JOB: no new call starts, and what was recorded is kept."""
-    found = app.client.job(job).cancel()
+    found = app.client.job(job)
+    was_cancelled = found.state == "cancelled"
+    found.cancel()
     if as_json:
         app.json(found.answer)
     else:
-        app.say(app.words.cancelled.format(name=text.visible(found.name)))
+        line = app.words.was_cancelled if was_cancelled else app.words.cancelled
+        app.say(line.format(name=text.visible(found.name)))
