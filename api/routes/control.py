@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Query
 from pydantic import Field
@@ -35,10 +35,22 @@ _MOST_CELLS = 10_000
 CellId = Annotated[str, Field(max_length=30, examples=["0.12.0"])]
 
 
+Retried = Literal[
+    "invalid_request",
+    "rate_limited",
+    "timeout",
+    "provider_error",
+    "malformed",
+    "budget_skipped",
+    "cancelled",
+]
+"""`RETRIED_OUTCOMES`, so that who mistypes one is told these alone."""
+
+
 class RetryFailed(Closed):
     """Which failed cells are asked again: those that fit all that is given."""
 
-    outcomes: list[Outcome] = Field(
+    outcomes: list[Retried] = Field(
         default=[],
         max_length=16,
         description="Only cells that ended so; any failure if empty. `cancelled`: those that were"
@@ -201,7 +213,7 @@ def _none(_: object) -> tuple[Hint, ...]:
 
 def _failed(which: RetryFailed, snapshot: Snapshot) -> Failed:
     return Failed(
-        outcomes=which.outcomes,
+        outcomes=[Outcome(outcome) for outcome in which.outcomes],
         endpoints=[
             _endpoint(snapshot, name, position) for position, name in enumerate(which.endpoints)
         ],

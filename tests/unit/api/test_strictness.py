@@ -1,7 +1,11 @@
 """Requests that say one thing and could be taken for another."""
 
+from typing import get_args
+
 import pytest
 
+from api.routes.control import Retried
+from hikaku.jobs import RETRIED_OUTCOMES
 from tests.unit.api.test_problems import JOB, faults, post
 
 BUDGET = "/api/v1/jobs/job_01kbd2m6v1e0g8x3h5t7q9wz4c/budget"
@@ -161,3 +165,13 @@ def test_an_encoding_that_nothing_reads_is_refused_with_those_that_are_read(clie
 def test_a_job_is_extended_by_something(client, body):
     path = "/jobs/job_01kbd2m6v1e0g8x3h5t7q9wz4c/extend"
     assert "give at least one of rows" in faults(sent(client, "POST", path, body))[""]
+
+
+@pytest.mark.parametrize("outcome", ["bogus", "ok"])
+def test_a_retry_names_what_can_be_retried(client, outcome):
+    path = "/jobs/job_01kbd2m6v1e0g8x3h5t7q9wz4c/retry-failed"
+    told = faults(sent(client, "POST", path, {"outcomes": [outcome]}))
+    assert list(told) == ["/outcomes/0"]
+    assert told["/outcomes/0"].startswith("entry 0 of `outcomes` must be 'invalid_request', ")
+    assert "'ok'" not in told["/outcomes/0"]
+    assert set(get_args(Retried)) == RETRIED_OUTCOMES
