@@ -22,7 +22,7 @@ from api.submissions import Submission, Submissions
 from api.wire import BASE, JOB_EXAMPLE, Out
 from hikaku.errors import NotFound
 from hikaku.jobs import FAILED_OUTCOMES, JobState, Outcome, by_outcome
-from hikaku.specs import Growth, Reuse, SnapshotDataset, SnapshotEndpoint, SnapshotPrompt
+from hikaku.specs import Execution, Growth, Reuse, SnapshotDataset, SnapshotEndpoint, SnapshotPrompt
 from hikaku.storage.jobs import EndpointProgress, Progress
 from hikaku.storage.standings import HandedOver, Standing, Tracked
 
@@ -156,6 +156,9 @@ class JobOut(Out):
     dataset: SnapshotDataset
     scorers: list[JobScorer]
     repeats: int
+    execution: Execution = Field(
+        description="As submitted, and of what is added; cells that are retried are asked online."
+    )
     baseline: str
     reuse: Reuse
     priority: int
@@ -270,6 +273,7 @@ def _job_out(job: Standing, submission: Submission, tracked: JobTracking, now: d
             for s in snapshot.scorers
         ],
         repeats=snapshot.repeats,
+        execution=snapshot.execution,
         baseline=snapshot.baseline,
         reuse=snapshot.reuse,
         priority=job.priority,

@@ -15,6 +15,7 @@ from hikaku.jobs import Control, Hint, JobState, after
 from hikaku.planning import Grid, plan_more
 from hikaku.pricing import unbounded
 from hikaku.resolving import (
+    check_execution,
     check_size,
     check_variables,
     resolve_dataset,
@@ -24,6 +25,7 @@ from hikaku.resolving import (
 from hikaku.specs import (
     EndpointIdentity,
     EndpointRef,
+    Execution,
     Extension,
     Growth,
     Params,
@@ -31,7 +33,7 @@ from hikaku.specs import (
     SnapshotEndpoint,
     SnapshotScorer,
 )
-from hikaku.storage import budgets, control, datasets, jobs, pilots
+from hikaku.storage import budgets, control, datasets, jobs, offloads, pilots
 from hikaku.storage.datasets import Revision
 from hikaku.storage.tables import Job
 
@@ -84,9 +86,10 @@ def extend(
     job.snapshot = kept.model_dump(mode="json")
     job.revision_id, job.n_cells = new.dataset.id, grid.n_cells
     job.owes_scores = job.owes_scores or len(new.scorers) > len(old.scorers)
-    jobs.note(session, job_id, "control", _told(old, new, grid.n_cells - before.n_cells))
+    aside = offloads.plan_more(session, job_id, new, jobs.add_shards(session, job, planned))
+    told = _told(old, new, grid.n_cells - before.n_cells, in_batches=sum(aside.values()))
+    jobs.note(session, job_id, "control", told)
     control.reopen(session, job, then)
-    jobs.add_shards(session, job, planned)
     jobs.close_if_ended(session, job_id)  # scorers alone add no cells: what is there is judged
     return Extended(n_cells=grid.n_cells - before.n_cells, hints=control.publish(session, job_id))
 
@@ -139,6 +142,7 @@ def _endpoints(
     ]
     if faults:
         raise InvalidInput("a job has an endpoint once", faults=faults)
+    check_execution(old.execution, chosen)
     return (*old.endpoints, *(endpoint for endpoint in chosen if endpoint.name not in there))
 
 
@@ -233,8 +237,10 @@ def _growth(new: Snapshot) -> Growth:
     )
 
 
-def _told(old: Snapshot, new: Snapshot, n_cells: int) -> dict[str, object]:
+def _told(old: Snapshot, new: Snapshot, n_cells: int, *, in_batches: int) -> dict[str, object]:
     told: dict[str, object] = {"control": Control.EXTEND.value, "n_cells": n_cells}
+    if new.execution is not Execution.ONLINE:
+        told["in_batches"] = in_batches
     if new.dataset != old.dataset:
         told["rows"] = [old.dataset.n_rows, new.dataset.n_rows]
     if new.repeats != old.repeats:

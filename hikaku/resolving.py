@@ -65,13 +65,17 @@ def resolve(
         tags=spec.tags,
         execution=spec.execution,
     )
-    _check_execution(snapshot)
+    check_execution(snapshot.execution, snapshot.endpoints)
     return snapshot, revision
 
 
-def _check_execution(snapshot: Snapshot) -> None:
-    """Refuse to hand over what no vendor takes."""
-    if snapshot.execution is not Execution.BATCH:
+def check_execution(execution: Execution, endpoints: Sequence[SnapshotEndpoint]) -> None:
+    """Refuse to hand over what no vendor takes.
+
+    Raises:
+        InvalidInput: An endpoint has no batch interface, and the job insists on it.
+    """
+    if execution is not Execution.BATCH:
         return
     faults = [
         Fault(
@@ -79,7 +83,7 @@ def _check_execution(snapshot: Snapshot) -> None:
             message=f"endpoint {endpoint.name!r} has no batch interface: set `batch_api: true` if"
             " its vendor has one (OpenAI's or Anthropic's), or use execution `auto`",
         )
-        for position, endpoint in enumerate(snapshot.endpoints)
+        for position, endpoint in enumerate(endpoints)
         if endpoint.batch_price_factor is None
     ]
     if faults:

@@ -91,6 +91,17 @@ class Offloader:
                 if not isinstance(error, GatewayError):
                     log.exception("offload stumbled", extra={"offload": offload_id})
                 self._stumbled(offload_id, error)
+            self._settle(offload_id)
+
+    def _settle(self, offload_id: str) -> None:
+        """Close the job if this was all that it waited for.
+
+        In a transaction of its own: a job is locked before its shards, an offload after none.
+        """
+        with self._sessions.begin() as session:
+            offload = offloads.get(session, offload_id)
+            if offload.state not in offloads.OPEN:
+                jobs.close_if_ended(session, offload.job_id)
 
     async def _step(self, offload_id: str) -> None:
         async with _transport() as transport:
@@ -111,11 +122,21 @@ class Offloader:
         if case.offload.vendor_id is not None:
             await self._look(case, case.offload.vendor_id)
         elif case.is_unwanted or case.is_running_late:
-            self._close(case, "given_up", "there was no time to hand it over")
+            await self._call_off(case)
         elif case.job.state == JobState.PAUSED:
             self._wait(case)
         else:
             await self._hand_over(case)
+
+    async def _call_off(self, case: _Case) -> None:
+        """Hand nothing over; what a vendor has taken without our noting it is called off there."""
+        vendor_id = await self._taken_before(case, case.offload.n_requests)
+        if vendor_id is None:
+            was = "the job was cancelled" if case.is_unwanted else "there was no time"
+            self._close(case, "given_up", f"not handed over: {was}")
+            return
+        with self._sessions.begin() as session:
+            offloads.taken(session, case.id, vendor_id, look_in=timedelta(0))
 
     async def _hand_over(self, case: _Case) -> None:
         with self._sessions() as session:

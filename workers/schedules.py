@@ -44,7 +44,8 @@ def _submit(
     endpoints: Mapping[str, EndpointIdentity],
     hints: list[Hint],
 ) -> str:
-    spec = JobSpec.model_validate(firing.spec)
+    # One instant cannot be the deadline of every slot; kept ones are from before it was refused.
+    spec = JobSpec.model_validate(firing.spec).model_copy(update={"deadline": None})
     submitted = submit(session, spec, endpoints)
     hints.extend(submitted.hints)
     reach(Point.IN_FIRE)

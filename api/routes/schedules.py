@@ -235,6 +235,11 @@ def list_slots(
 
 def _rehearse(session: Session, context: Context, spec: JobSpec) -> None:
     """Submit the job as if now, and take it back: a schedule that can only fail is refused."""
+    if spec.deadline is not None:
+        message = (
+            "one instant cannot be the deadline of every slot: leave it out, each has 26 hours"
+        )
+        raise InvalidInput(message, faults=[Fault(pointer="/job/deadline", message=message)])
     trial = session.begin_nested()
     try:
         submit(session, spec, identities(context.gateway.catalog), slots=context.slots)

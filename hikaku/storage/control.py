@@ -24,7 +24,8 @@ from hikaku.jobs import (
     after,
 )
 from hikaku.planning import MAX_SHARD_CELLS
-from hikaku.storage import jobs
+from hikaku.specs import Execution
+from hikaku.storage import jobs, offloads
 from hikaku.storage.connection import driver
 from hikaku.storage.results import CellKey
 from hikaku.storage.tables import RECORDED, CellResult, Job, Shard
@@ -99,6 +100,8 @@ def resume(session: Session, job_id: str) -> Job:
 def cancel(session: Session, job_id: str) -> Job:
     """Stop a job: shards nobody has claimed end here, the others when their calls in flight do.
 
+    What is at a vendor as a batch is called off there, and what it answered all the same recorded.
+
     Raises:
         NotFound: There is no such job.
         Conflict: It has ended already.
@@ -106,6 +109,7 @@ def cancel(session: Session, job_id: str) -> Job:
     job = jobs.get(session, job_id, lock=True)
     if _moved(session, job, Control.CANCEL, {}):
         cancel_unclaimed(session)
+        offloads.hurry(session, job_id)
         jobs.close_if_ended(session, job_id)
     return job
 
@@ -179,6 +183,7 @@ def publish(session: Session, job_id: str) -> tuple[Hint, ...]:
         .where(
             Shard.job_id == job_id,
             Shard.state == ShardState.QUEUED,
+            Shard.not_before <= func.now(),
             Job.state.in_((JobState.QUEUED, JobState.RUNNING)),
         )
         .order_by(Shard.id)
@@ -200,12 +205,21 @@ def _moved(session: Session, job: Job, control: Control, told: dict[str, Any]) -
     if then is JobState.RUNNING and job.started_at is None:
         then = JobState.QUEUED
     if then == job.state:
+        if control is Control.PAUSE and job.paused_for is not None and not told:
+            _keep_paused(session, job)
         return False
     jobs.note(session, job.id, "control", _request(control, told))
     job.state, job.paused_for = then, None
     jobs.announce(session, job.id, then)
     session.flush()
     return True
+
+
+def _keep_paused(session: Session, job: Job) -> None:
+    """Let a person's pause hold a job that its budget stopped: money alone does not end it."""
+    jobs.note(session, job.id, "control", _request(Control.PAUSE, {}))
+    job.paused_for = None
+    session.flush()
 
 
 def _request(control: Control, told: dict[str, Any]) -> dict[str, Any]:
@@ -323,8 +337,11 @@ def _check_named(which: Failed, found: set[CellKey]) -> None:
 
 
 def _told(job: Job, which: Failed, n_cells: int) -> dict[str, Any]:
-    names = [endpoint.name for endpoint in jobs.snapshot(job).endpoints]
+    kept = jobs.snapshot(job)
+    names = [endpoint.name for endpoint in kept.endpoints]
     told: dict[str, Any] = {"n_cells": n_cells, "round": job.round}
+    if kept.execution is not Execution.ONLINE:
+        told["in_batches"] = 0  # what failed there is asked online
     if which.outcomes:
         told["outcomes"] = [outcome.value for outcome in which.outcomes]
     if which.endpoints:

@@ -15,7 +15,7 @@ from hikaku.failpoints import Point, reach
 from hikaku.jobs import FAILED_OUTCOMES, JobState, Outcome, ShardKind, ShardState
 from hikaku.planning import PlannedShard, cut
 from hikaku.specs import Snapshot
-from hikaku.storage import tracking
+from hikaku.storage import offloads, tracking
 from hikaku.storage.tables import RECORDED, Job, JobEvent, Shard, Worker
 
 
@@ -229,9 +229,12 @@ _JUDGED_AT_ONCE = 4_096
 
 _UNFINISHED = text("""
 select j.id from job j
- where j.finished_at is null and j.state in ('queued', 'running', 'cancelling')
+ where j.finished_at is null
    and not exists (select 1 from shard s
                     where s.job_id = j.id and s.state in ('queued', 'running'))
+   and not (j.state = 'cancelling' and exists (
+        select 1 from offload o
+         where o.job_id = j.id and o.state in ('planned', 'handing_over', 'running')))
  limit 100
 """)
 
@@ -244,6 +247,8 @@ def ended_but_open(session: Session) -> list[str]:
 def close_if_ended(session: Session, job_id: str) -> JobState | None:
     """Close a job whose shards have all ended, and put it in MLflow's outbox.
 
+    One that is being cancelled waits for what is at a vendor: that may still answer, and bill.
+
     Returns:
         The state it was closed in; None if it goes on, or somebody closed it before.
     """
@@ -252,6 +257,8 @@ def close_if_ended(session: Session, job_id: str) -> JobState | None:
         return None
     states = set(session.scalars(select(Shard.state).where(Shard.job_id == job_id).distinct()))
     if states & {ShardState.QUEUED, ShardState.RUNNING}:
+        return None
+    if job.state == JobState.CANCELLING and offloads.is_open(session, job_id):
         return None
     done = progress(session, [job_id]).get(job_id, Progress())
     if job.state == JobState.PAUSED and done.count(Outcome.BUDGET_SKIPPED):

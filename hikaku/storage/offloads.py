@@ -8,14 +8,23 @@ result, and closes it.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import case, func, select, tuple_, update
+from sqlalchemy import case, func, select, text, tuple_, update
 from sqlalchemy.orm import Session
 
 from hikaku import ids
 from hikaku.errors import Fault, InvalidInput
 from hikaku.jobs import JobState, ShardState
 from hikaku.specs import Execution, Snapshot
-from hikaku.storage.tables import Budget, BudgetKind, Job, JobEvent, Offload, Shard
+from hikaku.storage import summaries
+from hikaku.storage.tables import (
+    RECORDED,
+    Budget,
+    BudgetKind,
+    Job,
+    JobEvent,
+    Offload,
+    Shard,
+)
 
 DEFAULT_LIFETIME = timedelta(hours=26)
 """Vendors give themselves 24 hours; then there is time for the rest."""
@@ -33,57 +42,111 @@ OPEN = ("planned", "handing_over", "running")
 def plan(
     session: Session, job_id: str, snapshot: Snapshot, deadline: datetime | None
 ) -> frozenset[int]:
-    """Set the shards aside that are to be handed over; gives their ids."""
-    if snapshot.execution is Execution.ONLINE or snapshot.prompt.request is not None:
+    """Set the shards aside that are to be handed over; gives their ids.
+
+    Raises:
+        InvalidInput: The deadline is over, or the job insists on batches and a budget holds it.
+    """
+    left = DEFAULT_LIFETIME if deadline is None else time_until(session, deadline)
+    if not _may_be_handed_over(snapshot):
         return frozenset()
     if _is_bounded(session, job_id, snapshot):
+        if snapshot.execution is Execution.BATCH:
+            raise _refused("/execution", _HELD)
         return frozenset()
-    now = clock(session)
-    left = DEFAULT_LIFETIME if deadline is None else deadline - now
-    if left <= (WORTH_IT if snapshot.execution is Execution.AUTO else timedelta(0)):
+    if snapshot.execution is Execution.AUTO and left <= WORTH_IT:
         return frozenset()
-    online_from = now + left - min(left / _RESERVE, LONGEST_RESERVE)
-    aside: set[int] = set()
+    return frozenset(_plan_all(session, job_id, snapshot, left))
+
+
+def plan_more(
+    session: Session, job_id: str, snapshot: Snapshot, shards: Sequence[int]
+) -> dict[int, int]:
+    """Set shards aside that were added to a job; gives how many cells each of these has.
+
+    They have a lifetime of their own. Where a budget holds by now, all of them are asked online.
+    """
+    if not _may_be_handed_over(snapshot) or _is_bounded(session, job_id, snapshot):
+        return {}
+    return _plan_all(session, job_id, snapshot, DEFAULT_LIFETIME, among=shards)
+
+
+_HELD = "a budget holds online calls only: use execution auto or online"
+
+
+def time_until(session: Session, deadline: datetime) -> timedelta:
+    """Tell how long it is until a deadline, by the database's clock.
+
+    Raises:
+        InvalidInput: It is over.
+    """
+    left = deadline - clock(session)
+    if left <= timedelta(0):
+        raise _refused("/deadline", "is over: leave it out, or give a time that is to come")
+    return left
+
+
+def _refused(pointer: str, message: str) -> InvalidInput:
+    return InvalidInput(
+        f"{pointer.lstrip('/')}: {message}", faults=[Fault(pointer=pointer, message=message)]
+    )
+
+
+def _may_be_handed_over(snapshot: Snapshot) -> bool:
+    return snapshot.execution is not Execution.ONLINE and snapshot.prompt.request is None
+
+
+def _plan_all(
+    session: Session,
+    job_id: str,
+    snapshot: Snapshot,
+    left: timedelta,
+    *,
+    among: Sequence[int] | None = None,
+) -> dict[int, int]:
+    until = clock(session) + left - min(left / _RESERVE, LONGEST_RESERVE)
+    aside: dict[int, int] = {}
     for position, endpoint in enumerate(snapshot.endpoints):
         if endpoint.batch_price_factor is not None:
-            aside |= _set_aside(session, job_id, position, online_from)
-    return frozenset(aside)
+            aside |= _set_aside(session, job_id, position, until, among=among)
+    return aside
 
 
 def _is_bounded(session: Session, job_id: str, snapshot: Snapshot) -> bool:
-    """Whether a budget holds: it is kept call by call, and a vendor's batch is one step.
-
-    Raises:
-        InvalidInput: The job insists on batches.
-    """
+    """Whether a budget holds: it is kept call by call, and a vendor's batch is one step."""
     owners = [(BudgetKind.JOB.value, job_id), (BudgetKind.PROJECT.value, snapshot.project)]
     found = select(Budget.owner).where(tuple_(Budget.kind, Budget.owner).in_(owners)).limit(1)
-    if session.scalar(found) is None:
-        return False
-    if snapshot.execution is Execution.BATCH:
-        message = "a budget holds online calls only: use execution auto or online"
-        raise InvalidInput(message, faults=[Fault(pointer="/execution", message=message)])
-    return True
+    return session.scalar(found) is not None
 
 
-def _set_aside(session: Session, job_id: str, endpoint: int, until: datetime) -> set[int]:
+def _set_aside(
+    session: Session,
+    job_id: str,
+    endpoint: int,
+    until: datetime,
+    *,
+    among: Sequence[int] | None = None,
+) -> dict[int, int]:
     statement = (
         update(Shard)
         .where(Shard.job_id == job_id, Shard.endpoint == endpoint)
         .values(not_before=until, published_at=None)
         .returning(Shard.id, Shard.n_cells)
     )
+    if among is not None:
+        statement = statement.where(Shard.id.in_(among))
+    aside: dict[int, int] = dict(session.execute(statement).all())
     groups: list[list[int]] = [[]]
     cells = 0
-    for shard_id, n_cells in sorted(session.execute(statement)):
+    for shard_id, n_cells in sorted(aside.items()):
         if groups[-1] and cells + n_cells > _CELLS_AT_ONCE:
             groups.append([])
             cells = 0
         groups[-1].append(shard_id)
         cells += n_cells
-    for group in groups:
+    for group in filter(None, groups):
         add(session, job_id, endpoint, group, until)
-    return {shard_id for group in groups for shard_id in group}
+    return aside
 
 
 def add(
@@ -196,13 +259,44 @@ def wait(session: Session, offload_id: str, delay: timedelta, error: str | None 
     )
 
 
+def is_open(session: Session, job_id: str) -> bool:
+    """Tell whether something of a job is at a vendor, or may be, so that results may still come."""
+    found = select(Offload.id).where(Offload.job_id == job_id, Offload.state.in_(OPEN)).limit(1)
+    return session.scalar(found) is not None
+
+
+def hurry(session: Session, job_id: str) -> None:
+    """Have the next step of a job's offloads done at once; one that is being written is told."""
+    waiting = (
+        select(Offload.id)
+        .where(Offload.job_id == job_id, Offload.state.in_(OPEN))
+        .with_for_update(skip_locked=True)
+    )
+    session.execute(update(Offload).where(Offload.id.in_(waiting)).values(next_step_at=func.now()))
+
+
 def close(session: Session, offload: Offload, state: str, error: str | None = None) -> None:
-    """End an offload; what has no result is asked online, from now on."""
+    """End an offload; what has no result is asked online, from now on.
+
+    Shards without anything left end here: nobody claims one of a paused job.
+    """
     session.execute(
         update(Offload)
         .where(Offload.id == offload.id)
         .values(state=state, error=error and error[:2000], ended_at=func.now())
     )
+    whole = session.scalars(
+        update(Shard)
+        .where(
+            Shard.id.in_(offload.shards),
+            Shard.state == ShardState.QUEUED,
+            Shard.rows.is_(None),
+            text(f"n_cells <= {RECORDED}"),
+        )
+        .values(state=ShardState.DONE, published_at=None, finished_at=func.now())
+        .returning(Shard.id)
+    ).all()
+    summaries.keep(session, whole)
     session.execute(
         update(Shard)
         .where(Shard.id.in_(offload.shards), Shard.state == ShardState.QUEUED)

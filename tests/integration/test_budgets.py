@@ -13,6 +13,7 @@ from sqlalchemy import func, select, text
 from gateway.errors import Outcome as GatewayOutcome
 from gateway.errors import TimedOut
 from gateway.types import AttemptReport, ChatRequest, Completion, Observer, Usage
+from hikaku.budgeting import top_up
 from hikaku.errors import InvalidInput
 from hikaku.ids import new_uuid
 from hikaku.jobs import JobState, Outcome
@@ -271,3 +272,35 @@ class TestTheLifeOfAReservation:
             assert not budgets.remove(session, BudgetKind.JOB, held[0].job_id)
             assert not budgets.is_held(session, held[0].job_id, "default")
             budgets.release(session, held[0].shard_id, held[0].epoch)
+
+
+class TestAPersonsPauseOfAJobThatItsBudgetStopped:
+    @pytest.fixture
+    def job_id(self, sessions):
+        job_id = put(sessions, rows=numbered_rows(2), budget_usd=5)
+        with sessions.begin() as session:
+            stopped = control.pause(session, job_id, reason="the budget does not pay")
+            stopped.paused_for = "budget"
+        return job_id
+
+    def test_is_recorded_and_outlives_a_top_up(self, sessions, job_id):
+        with sessions.begin() as session:
+            control.pause(session, job_id)
+            assert top_up(session, job_id, add=Decimal(100)) == ()
+            control.pause(session, job_id)
+        with sessions() as session:
+            job = jobs.get(session, job_id)
+            assert (job.state, job.paused_for) == (JobState.PAUSED, None)
+            controls = [e.data for e in jobs.events(session, job_id) if e.kind == "control"]
+        assert [told["control"] for told in controls] == ["pause", "pause", "budget"]
+
+    def test_without_it_a_top_up_lets_the_job_go_on(self, sessions, job_id):
+        with sessions.begin() as session:
+            assert top_up(session, job_id, add=Decimal(100))
+        assert state(sessions, job_id) is JobState.QUEUED
+
+    def test_ends_with_a_resume(self, sessions, job_id):
+        with sessions.begin() as session:
+            control.pause(session, job_id)
+            control.resume(session, job_id)
+        assert state(sessions, job_id) is JobState.QUEUED

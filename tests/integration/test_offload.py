@@ -111,6 +111,13 @@ def totals(running, job_id):
     return found
 
 
+def handed_over(running, job_id):
+    """Whether the vendor's id is noted."""
+    with running.sessions() as session:
+        found = session.scalars(select(Offload.vendor_id).where(Offload.job_id == job_id)).all()
+    return bool(found) and all(found)
+
+
 def test_a_vendors_batch_answers_and_what_it_leaves_is_asked_online(running, vendor):
     vendor.expired, vendor.refused, vendor.broken = (
         r"りんご[0-4]$",
@@ -234,16 +241,83 @@ def test_a_scheduler_whose_clock_is_wrong_keeps_to_the_deadline(running, vendor,
     assert not vendor.online
 
 
-def test_a_cancelled_job_stops_its_batch(running, vendor):
-    vendor.takes = 600
+def test_a_cancelled_job_ends_with_its_batch_and_changes_no_more(running, vendor):
+    vendor.stuck = True
     job_id = running.submit(job("gpt"))
-    running.wait(lambda: bool(vendor.batches), "the batch to be handed over")
+    running.wait(lambda: handed_over(running, job_id), "the batch to be handed over")
     with running.sessions.begin() as session:
         control.cancel(session, job_id)
-    assert running.wait_final(job_id) is JobState.CANCELLED
     [batch] = vendor.batches.values()
     running.wait(lambda: batch.cancelled, "the batch to be cancelled")
+    assert running.state(job_id) is JobState.CANCELLING, "the vendor may still answer, and bill"
+    vendor.stuck = False
+    assert running.wait_final(job_id) is JobState.CANCELLED
+    found = totals(running, job_id)
+    assert found.counts[Outcome.OK] == ROWS, "what the vendor has answered all the same"
+    assert found.cost_usd == Decimal("0.004") * ROWS / 2
+    with running.sessions() as session:
+        states = set(session.scalars(select(Offload.state).where(Offload.job_id == job_id)))
+    assert states == {"ended"}
     assert not vendor.online
+
+
+def test_a_job_that_is_cancelled_before_it_is_handed_over_is_not(running, vendor):
+    kill_schedulers(running)
+    job_id = running.submit(job("gpt"))
+    with running.sessions.begin() as session:
+        control.cancel(session, job_id)
+    running.start(f"scheduler-{len(running.processes)}", "scheduler")
+    assert running.wait_final(job_id) is JobState.CANCELLED
+    assert not vendor.batches
+    assert not vendor.online
+
+
+def test_a_batch_that_was_taken_and_not_noted_is_found_and_cancelled_with_its_job(
+    running, vendor, monkeypatch
+):
+    kill_schedulers(running)
+    vendor.takes = 600
+    monkeypatch.setenv("HIKAKU_FAILPOINTS", f"{Point.AFTER_HAND_OVER}:kill")
+    name = f"scheduler-{len(running.processes)}"
+    running.killed.add(name)
+    doomed = running.start(name, "scheduler")
+    monkeypatch.delenv("HIKAKU_FAILPOINTS")
+    job_id = running.submit(job("gpt"))
+    doomed.wait(60)
+    [batch] = vendor.batches.values()
+    with running.sessions.begin() as session:
+        control.cancel(session, job_id)
+    running.start(f"scheduler-{len(running.processes)}", "scheduler")
+    assert running.wait_final(job_id) is JobState.CANCELLED
+    assert batch.cancelled
+    assert len(vendor.batches) == 1
+
+
+def test_a_paused_job_whose_batch_leaves_nothing_is_complete(running, vendor):
+    vendor.stuck = True
+    job_id = running.submit(job("gpt"))
+    running.wait(lambda: handed_over(running, job_id), "the batch to be handed over")
+    with running.sessions.begin() as session:
+        control.pause(session, job_id)
+    vendor.stuck = False
+    assert running.wait_final(job_id) is JobState.COMPLETED
+    assert_every_cell_once(running, job_id, ROWS)
+    assert not vendor.online
+
+
+def test_a_paused_job_whose_batch_leaves_something_stays_paused(running, vendor):
+    vendor.stuck, vendor.expired = True, r"りんご[0-4]$"
+    job_id = running.submit(job("gpt"))
+    running.wait(lambda: handed_over(running, job_id), "the batch to be handed over")
+    with running.sessions.begin() as session:
+        control.pause(session, job_id)
+    vendor.stuck = False
+    running.wait(lambda: running.progress(job_id).done == ROWS - 5, "the batch to be recorded")
+    assert running.state(job_id) is JobState.PAUSED
+    with running.sessions.begin() as session:
+        control.resume(session, job_id)
+    assert running.wait_final(job_id) is JobState.COMPLETED
+    assert sum(vendor.online.values()) == 5
 
 
 def test_an_endpoint_without_the_interface_is_refused_by_name(sessions):

@@ -88,3 +88,10 @@ def test_a_schedule_with_a_key_is_added_once(client):
     headers = {"idempotency-key": "s"}
     first, again = (client.post(ROUTE, json=NEW, headers=headers) for _ in range(2))
     assert (again.status_code, again.json()) == (201, first.json())
+
+
+def test_a_schedule_has_no_deadline_for_all_its_slots(client):
+    job = JOB | {"execution": "auto", "deadline": "2999-01-01T00:00:00Z"}
+    answer = client.post(ROUTE, json=NEW | {"job": job})
+    assert answer.status_code == 422
+    assert [fault["pointer"] for fault in answer.json()["errors"]] == ["/job/deadline"]
