@@ -21,11 +21,11 @@ class Unbought:
     """Cells of one endpoint that no recorded completion answers."""
 
     by_row: dict[int, int] = field(default_factory=dict)
-    """How many of each row; equal ones count with the first of them, once."""
+    """How many of each row; where equal ones are bought once, they count with the first of them."""
     n_once: int = 0
     """Hashes that one cell has."""
     n_again: int = 0
-    """Hashes that several cells have."""
+    """Hashes that several cells have, which are bought once."""
 
 
 def count(
@@ -51,18 +51,16 @@ def count(
             ]
             known = completions.known_of(session, [digest for digest, _ in addressed])
             for digest, row in addressed:
-                if digest not in known:
-                    _add(found[position], seen[position], digest, row)
-    for one, times in zip(found, seen, strict=True):
-        one.n_once = sum(n == 1 for n in times.values())
-        one.n_again = len(times) - one.n_once
+                if digest in known:
+                    continue
+                times = seen[position][digest] = seen[position].get(digest, 0) + 1
+                if times == 1 or not job.reuse.writes:  # else a later one finds it recorded
+                    by_row = found[position].by_row
+                    by_row[row] = by_row.get(row, 0) + 1
+    for one, all_times in zip(found, seen, strict=True):
+        one.n_once = sum(n == 1 for n in all_times.values())
+        one.n_again = len(all_times) - one.n_once if job.reuse.writes else 0
     return found
-
-
-def _add(found: Unbought, times: dict[bytes, int], digest: bytes, row: int) -> None:
-    if digest not in times:
-        found.by_row[row] = found.by_row.get(row, 0) + 1
-    times[digest] = times.get(digest, 0) + 1
 
 
 def contents(session: Session, job: Snapshot, bucket: int, rows: Sequence[int]) -> list[list[str]]:

@@ -93,6 +93,16 @@ def test_a_job_whose_cells_are_all_recorded_needs_nothing(sessions, hikaku_url, 
     assert told["seconds"]["value"] == 0
 
 
+def test_a_job_that_only_reads_buys_equal_cells_each(sessions, hikaku_url, tmp_path):
+    till = Till()
+    job = wanted(reuse="read")
+    _, told = piloted(sessions, hikaku_url, tmp_path, job, till)
+    bought = till.calls
+    assert told["calls"]["low"] == told["calls"]["high"] > 80
+    run(sessions, hikaku_url, tmp_path, job, till)
+    assert till.calls - bought == told["calls"]["value"]
+
+
 def test_of_many_rows_a_sample_is_looked_up(sessions, hikaku_url, tmp_path, monkeypatch):
     monkeypatch.setattr(preflight, "LOOKED_UP", 100)
     till = Till()
