@@ -299,6 +299,8 @@ def test_chat_prints_the_answer_alone(server, hikaku):
         "variables": {"x": "空=青"},
         "params": {"temperature": 0},
     }
+    hikaku("chat", "a", "何色?", "--param", "top_p=.5", "--param", "stop=.")
+    assert server.sent()["params"] == {"top_p": 0.5, "stop": "."}
     hikaku("chat", "a", "-", "--system", "短く", stdin="何色?")
     assert server.sent()["messages"] == [
         {"role": "system", "content": "短く"},

@@ -1,6 +1,7 @@
 """`hikaku chat`: ask one endpoint one thing."""
 
 import json
+import re
 import sys
 
 import click
@@ -9,6 +10,8 @@ from hikaku_client import text
 from hikaku_client.cli.app import App, connection_options, json_option, pass_app
 from hikaku_client.cli.values import Assignment
 from hikaku_client.wire import Json
+
+_BARE_POINT = re.compile(r"[+-]?(\d+\.|\.\d+)", re.ASCII)
 
 
 @click.command()
@@ -71,6 +74,9 @@ def chat(
 
 
 def _value(written: str) -> Json:
+    """Read JSON, or a number that only people write so, such as .5; else it is text."""
+    if _BARE_POINT.fullmatch(written):
+        return float(written)
     try:
         value: Json = json.loads(written)
     except ValueError:
