@@ -32,7 +32,11 @@ def list_cells(
     outcome: OutcomeFilter = [],  # noqa: B006 - FastAPI copies it
     endpoint: EndpointFilter = None,
 ) -> Page[CellOut]:
-    """Gives recorded cells in the order of endpoint, row and repeat, with their scores."""
+    """Gives recorded cells in the order of endpoint, row and repeat, with their scores.
+
+    Cells that were not asked have no row here: the job's `counts` tell how many those are, as
+    `pending`, `budget_skipped` (while it is paused for its budget) or `cancelled` (at its end).
+    """
     with context.sessions() as session:
         job = jobs.get(session, job_id)
         snapshot = jobs.snapshot(job)

@@ -47,7 +47,7 @@ _LINE = '{"id":"0.0.0","row":0,"endpoint":"qwen-coder","outcome":"ok","completio
     response_class=StreamingResponse,
     responses={
         200: {
-            "description": "All recorded cells, in order.",
+            "description": "All recorded cells, in order; those never asked have no line.",
             "content": {
                 "application/x-ndjson": {"schema": {"type": "string"}, "example": _LINE},
                 "text/csv": {"schema": {"type": "string"}},

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import update
 
 from hikaku.jobs import Outcome
-from hikaku.storage import jobs, recording, shards
+from hikaku.storage import control, jobs, recording, shards
 from hikaku.storage.tables import Shard
 from tests.integration.test_api.test_api_control import JOBS, SPEC, Hands, cells, history, post
 from tests.support.jobs import record
@@ -133,6 +133,18 @@ def test_only_those_of_an_endpoint(client, job_id, hands):
     assert hands.finish() == 4
     assert counts(client, job_id)["cancelled"] == 4
     assert client.get(f"{JOBS}/{job_id}").json()["state"] == "cancelled"
+
+
+def test_what_a_budget_skipped_is_cancelled_with_the_job(client, job_id, hands):
+    hands.answer(hands.claim())
+    with hands.sessions.begin() as session:
+        control.pause(session, job_id, reason="the budget does not pay").paused_for = "budget"
+    assert counts(client, job_id) == {"total": 8, "done": 4, "ok": 4, "budget_skipped": 4}
+    post(client, job_id, "cancel")
+    assert counts(client, job_id) == {"total": 8, "done": 4, "ok": 4, "cancelled": 4}
+    post(client, job_id, "retry-failed", {"outcomes": ["cancelled"]})
+    assert hands.finish() == 4
+    assert counts(client, job_id) == {"total": 8, "done": 8, "ok": 8}
 
 
 def test_who_asks_for_what_there_is_not_is_told_of_what_there_is(client, cancelled):
