@@ -67,19 +67,18 @@ def _goes_by_batch(session: Session, spec: JobSpec) -> bool:
     """Whether the job would be handed over to vendors, where they have the interface.
 
     Raises:
-        InvalidInput: It insists on that, and a budget holds it.
+        InvalidInput: Its deadline is over, or it insists on batches and a budget holds it.
     """
     if spec.execution is Execution.ONLINE or spec.prompt.request is not None:
         return False
+    left = None if spec.deadline is None else offloads.time_until(session, spec.deadline)
     of_project = budgets.funds(session, BudgetKind.PROJECT, spec.project)
     if spec.budget_usd is not None or of_project is not None:
         if spec.execution is Execution.BATCH:
             message = "a budget holds online calls only: use execution auto or online"
             raise InvalidInput(message, faults=[Fault(pointer="/execution", message=message)])
         return False
-    if spec.execution is Execution.BATCH or spec.deadline is None:
-        return True
-    return spec.deadline - offloads.clock(session) > offloads.WORTH_IT
+    return spec.execution is Execution.BATCH or left is None or left > offloads.WORTH_IT
 
 
 def _pilot_of(wanted: Snapshot) -> Snapshot:
@@ -116,12 +115,12 @@ def finish(session: Session, pilot_id: str, paces: Mapping[str, Pace]) -> dict[s
         **_summed(parts),
         "confidence": estimation.CONFIDENCE,
         "at": datetime.now(UTC).isoformat(),
-        "is_complete": JobState(job.state).is_final and job.state != JobState.CANCELLED,
+        "is_complete": JobState(job.state).is_final,
         "endpoints": parts,
         "pilot": _cost_of_pilot(session, pilot_id, reads=reuse.reads),
         "notes": [*_stopped(session, job, plan), *_on_batches(pilot, plan)],
     }
-    if body["is_complete"]:
+    if body["is_complete"] and job.state != JobState.CANCELLED:
         estimates.keep(session, wanted, pilot_id, body)
     return body
 
@@ -165,6 +164,9 @@ def _left(session: Session, wanted: Snapshot, strata: Sequence[Stratum]) -> list
 def _stopped(session: Session, job: Job, plan: dict[str, Any]) -> list[dict[str, str]]:
     """Say why a pilot ended early, and what money it wants."""
     reason = pilots.stopped(session, job.id)
+    if reason is None and job.state == JobState.CANCELLED:
+        message = "the pilot was cancelled: what it had asked until then is all that is told from"
+        return [{"code": "cancelled", "message": message}]
     if reason is None:
         return []
     pilot = jobs.snapshot(job)

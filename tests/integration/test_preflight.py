@@ -10,7 +10,7 @@ from hikaku.errors import Conflict, InvalidInput
 from hikaku.jobs import JobState, Outcome
 from hikaku.needs import Pace
 from hikaku.rescore import rescore
-from hikaku.storage import budgets, jobs, projects, results
+from hikaku.storage import budgets, control, jobs, projects, results
 from hikaku.storage.tables import BudgetKind, JobEstimate, JobEvent
 from hikaku.submission import submit
 from tests.integration.test_budgets import MOST, Till, priced, rests, state
@@ -156,6 +156,23 @@ def test_an_unknown_price_is_an_unknown_cost(sessions, hikaku_url, tmp_path):
     assert told["output_tokens"] is not None
 
 
+def test_a_pilot_that_somebody_cancelled_says_so_and_is_no_estimate(sessions):
+    with sessions.begin() as session:
+        pilot_id = preflight.start(session, wanted(), priced("a")).job_id
+        control.cancel(session, pilot_id)
+        told = preflight.finish(session, pilot_id, {})
+        assert (told["is_complete"], told["calls"]) == (True, None)
+        assert [note["code"] for note in told["notes"]] == ["cancelled"]
+        assert not session.scalars(select(JobEstimate)).all()
+
+
+def test_a_preflight_whose_deadline_is_over_is_refused(sessions):
+    over = wanted(execution="auto", deadline="2020-01-01T00:00:00Z")
+    with sessions.begin() as session, pytest.raises(InvalidInput) as refused:
+        preflight.start(session, over, priced("a"))
+    assert [fault.pointer for fault in refused.value.faults] == ["/deadline"]
+
+
 def test_a_pilot_keeps_to_the_budget_of_its_job_and_says_what_it_wants(
     sessions, hikaku_url, tmp_path
 ):
@@ -163,7 +180,7 @@ def test_a_pilot_keeps_to_the_budget_of_its_job_and_says_what_it_wants(
     pilot_id, told = piloted(sessions, hikaku_url, tmp_path, wanted(budget_usd=20), till)
     assert till.billed <= 20
     assert state(sessions, pilot_id) is JobState.CANCELLED
-    assert not told["is_complete"]
+    assert told["is_complete"], "asking again would not tell more"
     [note] = told["notes"]
     assert note["code"] == "budget"
     assert "the budget of the job does not pay for the next call" in note["message"]

@@ -199,7 +199,7 @@ def test_a_preflight_that_its_budget_stops_says_so_and_leaves_nothing_lying(clie
         until(pilot)
         again = client.get(f"/api/v1/jobs/{pilot}/estimate").json()
     for answer in (told.json(), again):
-        assert not answer["is_complete"]
+        assert (answer["is_complete"], answer["cost_usd"]) == (True, None)
         assert [note["code"] for note in answer["notes"]] == ["budget"]
     assert client.get(f"/api/v1/jobs/{pilot}").json()["state"] == "cancelled"
 

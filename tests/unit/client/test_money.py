@@ -66,6 +66,13 @@ def test_an_estimate_without_a_price_says_that_it_knows_none(server, hikaku, spe
     assert "0.05" not in hikaku("estimate", spec).stdout
 
 
+def test_an_estimate_says_what_its_figures_leave_out(server, hikaku, spec):
+    part = told()["endpoints"][0] | {"seconds": None}
+    notes = [{"code": "batch_time", "message": "no time is told for a"}]
+    server.on("POST /jobs", told(seconds=None, endpoints=[part], notes=notes))
+    assert "no time is told for a" in hikaku("estimate", spec).stderr
+
+
 def test_a_budget_goes_with_a_run(server, hikaku, spec):
     server.on("POST /jobs", job(state="queued"))
     hikaku("run", spec, "--budget", "2.5")
