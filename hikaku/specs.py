@@ -111,7 +111,8 @@ class DatasetRef(Closed):
 class Params(BaseModel):
     """Sampling parameters. Named ones are checked; others are passed to the endpoint as they are.
 
-    A provider that cannot honour one exactly refuses it by name.
+    A provider that cannot honour one exactly refuses it by name. Those that say what is asked of
+    whom (`messages`, `prompt`, `model`, `stream` and their like) are refused.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
