@@ -228,7 +228,7 @@ def _walk(document: object) -> Iterator[tuple[Place, str | _Unfit]]:
         place, value = waiting.pop()
         if len(place) > MAX_DEPTH:
             raise InvalidInput(f"the body is nested deeper than {MAX_DEPTH} levels")
-        if isinstance(value, str | _Unfit):
+        if isinstance(value, str):
             yield place, value
         elif isinstance(value, dict):
             for key, inner in value.items():
@@ -236,3 +236,5 @@ def _walk(document: object) -> Iterator[tuple[Place, str | _Unfit]]:
                 waiting.append(((*place, key), inner))
         elif isinstance(value, list):
             waiting.extend(((*place, index), inner) for index, inner in enumerate(value))
+        elif isinstance(value, _Unfit):
+            yield place, value
