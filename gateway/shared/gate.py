@@ -115,7 +115,7 @@ class SharedGate(Gate):
             self._set_places()
         elif outcome is not None:
             if self._refusals is not None:
-                self._refusals.answered += 1
+                self._refusals.ended(outcome)
             if self._window.engaged:
                 self._window.succeeded(self._busy)
                 self._set_places()

@@ -9,6 +9,7 @@ from datetime import timedelta
 import msgspec
 
 from gateway.borne import ENOUGH, Borne, Sample, refused
+from gateway.errors import Outcome
 from gateway.shared import scripts
 from gateway.shared.hub import AwayError, Hub, News
 from gateway.shared.terms import Terms
@@ -18,6 +19,9 @@ _REMEMBERED = 60
 _AGAIN = 5.0
 """Seconds until it is asked again whether refusals are about the pace."""
 _TRIES = 8
+_ILL = 0.1
+"""Of the calls answered lately: failed for other reasons, and the provider is not in order."""
+_FAILED = frozenset({Outcome.TIMEOUT, Outcome.PROVIDER_ERROR, Outcome.MALFORMED})
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Borne).decode
 
@@ -48,32 +52,51 @@ class Refusals:
         self._busy = busy
         self._clock = clock
         self._begun: float | None = None
-        self._beats: deque[tuple[float, int]] = deque(maxlen=_REMEMBERED)
+        self._beats: deque[tuple[float, int, int]] = deque(maxlen=_REMEMBERED)
         self._deaf_until = 0.0
         self._one_by_one = asyncio.Lock()
-        self.answered = 0
+        self._answered = 0
         """Calls that were not refused."""
+        self._failed = 0
+        """Those of them that came to nothing."""
 
     def begin(self) -> None:
         """The first call is about to go."""
         if self._begun is None:
             self._begun = self._clock()
-            self._beats.append((self._begun, self.answered))
+            self._beats.append((self._begun, self._answered, self._failed))
+
+    def ended(self, outcome: Outcome) -> None:
+        """Note a call that was not refused."""
+        self._answered += 1
+        self._failed += outcome in _FAILED
 
     def beat(self) -> None:
         """Note how many calls were answered by now."""
         if self._begun is not None:
             if len(self._beats) > 1 and self._beats[0][1] == self._beats[1][1]:
                 self._beats.popleft()  # Nobody asked then: this says nothing of what is borne.
-            self._beats.append((self._clock(), self.answered))
+            self._beats.append((self._clock(), self._answered, self._failed))
 
     def hear(self, asked: timedelta | None, ago: float) -> bool:
-        """A call that went `ago` seconds before was refused. Whether that is about the pace."""
-        if self._hub.away or self._clock() < self._deaf_until:
+        """A call that went `ago` seconds before was refused. Whether that is about the pace.
+
+        It is not where no patience is asked for, nor where other calls fail as well: a pace found
+        out in a storm would be kept long after it.
+        """
+        if self._hub.away or self._clock() < self._deaf_until or self._is_ill():
             return False
         seconds = None if asked is None else asked.total_seconds()
+        if seconds == 0:
+            return False
         self._hub.let(self._report(seconds, ago), "a refusal")
         return True
+
+    def _is_ill(self) -> bool:
+        if not self._beats:
+            return False
+        _, answered, failed = self._beats[0]
+        return self._failed - failed > _ILL * (self._answered - answered)
 
     async def _report(self, asked: float | None, ago: float) -> None:
         with suppress(AwayError):
@@ -113,6 +136,6 @@ class Refusals:
         now = self._clock()
         if not self._beats:
             return Sample(0, 0.0)
-        since, before = self._beats[0]
-        let_through = self.answered - before + self._busy()
+        since, before, _ = self._beats[0]
+        let_through = self._answered - before + self._busy()
         return Sample(let_through * self._hub.processes, now - since)

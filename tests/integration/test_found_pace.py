@@ -4,6 +4,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 import yaml
@@ -181,6 +182,23 @@ async def test_a_provider_that_tells_its_limit_later_is_believed(valkey, tmp_pat
             for _ in range(50):
                 await passed(late)
         assert late.pace == (60_000, None)
+
+
+async def test_refusals_in_a_storm_and_those_that_ask_for_no_patience_find_no_pace(
+    valkey, tmp_path
+):
+    async with Hub(valkey.broker_url, prefix=f"t-{tmp_path.name}:") as hub:
+        gate = SharedGates(hub, job=True).of(endpoint())
+        assert isinstance(gate, SharedGate)
+        for number in range(3 * ENOUGH):
+            await passed(gate)
+            gate.leave(0, None, Outcome.OK if number % 6 else Outcome.PROVIDER_ERROR)
+        assert not gate.refused(None, 0.05)
+        for _ in range(6 * ENOUGH):
+            await passed(gate)
+            gate.leave(0, None, Outcome.OK)
+        assert not gate.refused(timedelta(0), 0.05)
+        assert gate.refused(None, 0.05)
 
 
 async def test_refusals_heard_by_many_at_once_are_one(valkey: EmbeddedValkey, tmp_path):
