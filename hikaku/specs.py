@@ -210,7 +210,9 @@ class JobSpec(Closed):
     )
     execution: Execution = Field(
         default=Execution.ONLINE,
-        description="`batch` and `auto` use the vendor's batch interface (`batch_api`).",
+        description="`batch` and `auto` use the vendor's batch interface (`batch_api`). With"
+        " `reuse: on` equal cells of one batch are bought once; those of two batches at once, or"
+        " asked online while they lie in one, are bought twice.",
     )
     deadline: Time | None = Field(
         default=None,

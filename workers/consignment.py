@@ -150,7 +150,7 @@ class Consignment:
             said: JSON = [{"role": m.role, "content": m.content} for m in messages]
             custom_id = f"{self.mark}-{cell.row}-{cell.repeat}"
             try:
-                line = vendor.line(custom_id, {"messages": said, **params})
+                line = vendor.line(custom_id, {**params, "messages": said})
             except GatewayError:
                 continue
             if digest is not None and self._buys_once:

@@ -130,7 +130,7 @@ class Offloader:
 
     async def _call_off(self, case: _Case) -> None:
         """Hand nothing over; what a vendor has taken without our noting it is called off there."""
-        vendor_id = await self._taken_before(case, case.offload.n_requests)
+        vendor_id = await self._taken_before(case)
         if vendor_id is None:
             was = "the job was cancelled" if case.is_unwanted else "there was no time"
             self._close(case, "given_up", f"not handed over: {was}")
@@ -139,14 +139,14 @@ class Offloader:
             offloads.taken(session, case.id, vendor_id, look_in=timedelta(0))
 
     async def _hand_over(self, case: _Case) -> None:
-        with self._sessions() as session:
-            goods = Consignment(session, case.job, case.offload)
-            lines = goods.pack(case.vendor, min(case.vendor.max_bytes, MOST_BYTES))
-        if not lines:
-            self._close(case, "ended")
-            return
-        vendor_id = await self._taken_before(case, len(lines))
+        vendor_id = await self._taken_before(case)
         if vendor_id is None:
+            with self._sessions() as session:
+                goods = Consignment(session, case.job, case.offload)
+                lines = goods.pack(case.vendor, min(case.vendor.max_bytes, MOST_BYTES))
+            if not lines:
+                self._close(case, "ended")
+                return
             with self._sessions.begin() as session:
                 offloads.hand_over(session, case.id, goods.packed, len(lines))
             vendor_id = await case.vendor.submit(goods.mark, lines)
@@ -155,15 +155,19 @@ class Offloader:
             offloads.taken(session, case.id, vendor_id, look_in=self._poll)
             offloads.start(session, case.job.id)
 
-    async def _taken_before(self, case: _Case, count: int) -> str | None:
-        """Find the batch at the vendor if it was handed over, and not noted."""
+    async def _taken_before(self, case: _Case) -> str | None:
+        """Find the batch at the vendor if it was handed over, and not noted.
+
+        As it was then: packed again, it may hold less, for some of it is recorded by now.
+        """
         offload = case.offload
         if offload.handed_over_at is None:
             return None
         with self._sessions() as session:
             others = offloads.others(session, offload)
         mark = Consignment.mark_of(offload.id)
-        found = await case.vendor.find(mark, case.now - offload.handed_over_at, count)
+        age = case.now - offload.handed_over_at
+        found = await case.vendor.find(mark, age, offload.n_requests)
         return next((vendor_id for vendor_id in found if vendor_id not in others), None)
 
     async def _look(self, case: _Case, vendor_id: str) -> None:

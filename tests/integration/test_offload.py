@@ -176,6 +176,28 @@ def test_a_batch_that_was_taken_and_not_noted_is_found_again(running, vendor, na
     assert totals(running, job_id).calls == ROWS
 
 
+@pytest.mark.parametrize("name", VENDORS)
+def test_a_batch_is_found_again_though_some_of_it_is_recorded_by_now(
+    running, vendor, name, monkeypatch
+):
+    vendor.takes = 3
+    kill_schedulers(running)
+    own = {"reuse": "on", "params": {"max_tokens": 77}}  # nobody has recorded these
+    job_id = running.submit(job(name, **own))
+    monkeypatch.setenv("HIKAKU_FAILPOINTS", f"{Point.AFTER_HAND_OVER}:kill")
+    running.killed.add(f"dying-twice-{name}")
+    dying = running.start(f"dying-twice-{name}", "scheduler")
+    running.wait(lambda: dying.poll() is not None, "the scheduler to die")
+    monkeypatch.delenv("HIKAKU_FAILPOINTS")
+    rows = job(name, n_rows=5).rows
+    online = spec(prompt={"template": "{{object}}"}, rows=rows, endpoints=[name], **own)
+    assert running.wait_final(running.submit(online)) is JobState.COMPLETED
+    running.start(f"healthy-twice-{name}", "scheduler")
+    assert running.wait_final(job_id) is JobState.COMPLETED
+    assert_every_cell_once(running, job_id, ROWS)
+    assert len(vendor.batches) == 1
+
+
 def completions(running, job_id):
     """The text of each cell, by its row."""
     with running.sessions() as session:
