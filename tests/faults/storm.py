@@ -122,7 +122,7 @@ class Storm:
             with psycopg.connect(url, autocommit=True) as connection:
                 connection.execute(
                     "select pg_terminate_backend(pid) from pg_stat_activity"
-                    " where application_name = 'hikaku' and pid <> pg_backend_pid()"
+                    " where application_name like 'hikaku%' and pid <> pg_backend_pid()"
                 )
         except psycopg.OperationalError:
             pass  # it is away already
