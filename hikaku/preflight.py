@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from hikaku import estimation, needs
-from hikaku.errors import Fault, InvalidInput, NotFound
+from hikaku.errors import NotFound
 from hikaku.estimation import Stratum
 from hikaku.jobs import JobState
 from hikaku.needs import Left, Pace, Part
@@ -75,8 +75,7 @@ def _goes_by_batch(session: Session, spec: JobSpec) -> bool:
     of_project = budgets.funds(session, BudgetKind.PROJECT, spec.project)
     if spec.budget_usd is not None or of_project is not None:
         if spec.execution is Execution.BATCH:
-            message = "a budget holds online calls only: use execution auto or online"
-            raise InvalidInput(message, faults=[Fault(pointer="/execution", message=message)])
+            raise offloads.held_by_budget()
         return False
     return spec.execution is Execution.BATCH or left is None or left > offloads.WORTH_IT
 

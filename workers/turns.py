@@ -13,6 +13,8 @@ from typing import Self
 
 from msgspec import Struct
 
+from gateway.limits import WAITING_ROOM
+
 FIRST_CALLS = 16
 """In flight of one job; up to these it may go beyond what the process has in flight at most."""
 
@@ -82,7 +84,11 @@ class Turns:
     """Hands out turns; the party with the least in flight for its weight is next."""
 
     def __init__(
-        self, most: int, *, at_door: Callable[[str], int] = lambda _: 16, spare: int | None = None
+        self,
+        most: int,
+        *,
+        at_door: Callable[[str], int] = lambda _: WAITING_ROOM,
+        spare: int | None = None,
     ) -> None:
         """Make one for a process.
 

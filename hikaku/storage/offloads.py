@@ -52,7 +52,7 @@ def plan(
         return frozenset()
     if _is_bounded(session, job_id, snapshot):
         if snapshot.execution is Execution.BATCH:
-            raise _refused("/execution", _HELD)
+            raise held_by_budget()
         return frozenset()
     if snapshot.execution is Execution.AUTO and left <= WORTH_IT:
         return frozenset()
@@ -71,7 +71,9 @@ def plan_more(
     return _plan_all(session, job_id, snapshot, DEFAULT_LIFETIME, among=shards)
 
 
-_HELD = "a budget holds online calls only: use execution auto or online"
+def held_by_budget() -> InvalidInput:
+    """Refuse to hand over what a budget has to hold call by call."""
+    return _refused("/execution", "a budget holds online calls only: use execution auto or online")
 
 
 def time_until(session: Session, deadline: datetime) -> timedelta:
