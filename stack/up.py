@@ -116,9 +116,9 @@ def _supervise(folder: Folder, plan: Plan, screen: Screen) -> int:
         })  # fmt: skip
 
     def on_event(event: Event) -> None:
-        if event.what is not Happening.STOPPED:
-            describe()
         screen.show(event)
+        if event.what is not Happening.STOPPED:
+            describe()  # last: who reads there that we are ready finds the whole screen written
 
     supervisor = Supervisor(plan.programs, logs=folder.logs, on_event=on_event)
     screen.open()

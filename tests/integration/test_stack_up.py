@@ -24,12 +24,14 @@ READY_SECONDS = 60
 class Stack:
     """One `hikaku up` in a folder of its own."""
 
-    def __init__(self, directory: Path, *options: str, environ: dict[str, str] | None = None):
+    def __init__(
+        self, directory: Path, *, script: str | None = None, environ: dict[str, str] | None = None
+    ):
         self.directory = directory
         self.output = directory / "screen.txt"
-        self._command = [
+        self._command = [sys.executable, "-c", script] if script else [
             sys.executable, "-m", "stack.commands", "up", "--workers", "1",
-            "--without", "mlflow", "--without", "models", *options,
+            "--without", "mlflow", "--without", "models",
         ]  # fmt: skip
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("HIKAKU_", "MLFLOW_"))}
         self.environ = {**kept, "PYTHONPATH": str(ROOT), **(environ or {})}
@@ -202,6 +204,31 @@ def test_services_given_by_url_are_used_and_not_embedded(folder, postgres, valke
         stack.ready()
         assert not {"postgres", "valkey"} & set(stack.description["processes"])
         assert stack.description["database_url"] == postgres.url
+    finally:
+        stack.stop()
+
+
+SLOW_SCREEN = """
+import os, sys, time
+from pathlib import Path
+from stack.plan import Choices
+from stack.up import run
+
+def write(text):
+    time.sleep(0.5 if "Ready in" in text else 0)
+    print(text, flush=True)
+
+choices = Choices.of(os.environ, workers=0, without=frozenset({"mlflow", "models"}))
+sys.exit(run(Path(".hikaku"), choices, write=write))
+"""
+
+
+def test_who_reads_that_the_stack_is_ready_finds_its_screen_whole(folder, postgres, valkey):
+    environ = {"HIKAKU_DATABASE_URL": postgres.url, "HIKAKU_REDIS_URL": valkey.broker_url}
+    stack = Stack(folder, script=SLOW_SCREEN, environ=environ)
+    try:
+        stack.ready()
+        assert "Ready in" in stack.output.read_text(encoding="utf-8")
     finally:
         stack.stop()
 
