@@ -23,6 +23,7 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.http import Reply, WireRequest
+from gateway.pools import Pool
 from gateway.tickets import Ticket
 from gateway.types import AttemptReport, ChatRequest, Message
 from gateway.usage import Recorder, Sink, UsageRecord
@@ -208,12 +209,13 @@ async def test_the_first_chunk_has_a_limit_and_the_stream_is_closed():
 
 
 async def test_a_server_that_keeps_failing_is_left_alone_then_probed_by_one_call():
-    text = config(entry("a", "breaker: {failures: 3, open: 0.05}\nretry: {max_attempts: 1}"))
-    broken = True
-    gateway, transport = made(
-        text, lambda _: reply(503, {}) if broken else chat_reply("back"), sleep=asyncio.sleep
-    )
+    text = config(entry("a", "breaker: {failures: 3, open: 5}\nretry: {max_attempts: 1}"))
+    broken, now = True, 1000.0
+    gateway, transport = made(text, lambda _: reply(503, {}) if broken else chat_reply("back"))
     async with gateway:
+        pool = gateway._lines["a"].pool
+        assert isinstance(pool, Pool)
+        pool.replicas[0].vitals.breaker._clock = lambda: now
         for _ in range(3):
             with pytest.raises(Unavailable):
                 await gateway.chat("a", BODY)
@@ -222,14 +224,14 @@ async def test_a_server_that_keeps_failing_is_left_alone_then_probed_by_one_call
         assert caught.value.http_status == 503
         assert caught.value.retry_after is not None
         assert len(transport.requests) == 3
-        await asyncio.sleep(0.06)
+        now += 6
         with pytest.raises(Unavailable):  # The probe fails: open again, for twice as long.
             await gateway.chat("a", BODY)
-        await asyncio.sleep(0.06)
+        now += 6
         with pytest.raises(CircuitOpen):
             await gateway.chat("a", BODY)
         broken = False
-        await asyncio.sleep(0.06)
+        now += 6
         assert (await gateway.chat("a", BODY)).text == "back"
         assert gateway.replicas("a")[0].state == "closed"
     assert len(transport.requests) == 5
