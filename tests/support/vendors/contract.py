@@ -180,7 +180,6 @@ class Vendor:
             "name": "it",
             "endpoint_type": kind.endpoint_type,
             "model": model,
-            "timeouts": {"connect": 2, "idle": 0.2, "total": 0.2},
         }
         text = msgspec.json.encode({"endpoints": [entry]}).decode()  # JSON is YAML.
         parsed = parse(text, {}).endpoints["it"]
