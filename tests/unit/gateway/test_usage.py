@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from typing_extensions import override
 
@@ -31,13 +31,20 @@ class Shaky(Sink):
     def __init__(self, *, well: bool = True) -> None:
         self.well = well
         self.batches: list[list[str]] = []
+        self.refused = 0
 
     @override
     async def write(self, records: Sequence[UsageRecord]) -> None:
         await asyncio.sleep(0)
         if not self.well:
+            self.refused += 1
             raise ConnectionError("the database is away")
         self.batches.append([r.request_id for r in records])
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - the recorder tells nobody
+        await asyncio.sleep(0.001)
 
 
 async def test_records_are_written_in_batches_and_the_rest_at_the_end():
@@ -46,7 +53,7 @@ async def test_records_are_written_in_batches_and_the_rest_at_the_end():
     recorder.start()
     for number in range(3):
         recorder.note(record(number))
-    await asyncio.sleep(0.05)
+    await until(lambda: len(sink.batches) == 1)
     recorder.note(record(3))
     await recorder.stop()
     assert sink.batches == [["0", "1", "2"], ["3"]]
@@ -58,10 +65,11 @@ async def test_records_wait_for_a_sink_that_is_away_and_the_oldest_are_lost_and_
     recorder.start()
     for number in range(4):
         recorder.note(record(number))
-    await asyncio.sleep(0.02)
+    await until(lambda: sink.refused >= 1)
     for number in range(4, 8):
         recorder.note(record(number))
-    await asyncio.sleep(0.02)
+    seen = sink.refused
+    await until(lambda: sink.refused >= seen + 2)
     assert recorder.lost == 3
     sink.well = True
     await recorder.stop()
