@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway import pools
 from gateway.client import Gateway
 from gateway.errors import Unavailable
 from gateway.http import Reply, WireRequest
@@ -54,7 +55,8 @@ async def answerers(gateway: Gateway) -> set[str]:
 
 
 @pytest.mark.parametrize("status", [429, 498, 529])
-async def test_a_server_that_says_it_is_busy_stays_in_the_pool(status):
+async def test_a_server_that_says_it_is_busy_stays_in_the_pool(status, monkeypatch):
+    monkeypatch.setattr(pools, "REST", 60.0)  # No pause of the machine is as long.
     servers = Servers(lambda: reply(status, {"error": "Model is overloaded"}))
     async with Gateway(catalog(POOL), servers.transport) as gateway:
         await servers.probe(5)
