@@ -127,14 +127,17 @@ def selling() -> Iterator[Vendor]:
     # Named, else asyncio takes it for no TCP and leaves Nagle on: 40 ms a call.
     with socket.socket(proto=socket.IPPROTO_TCP) as listening:
         listening.bind(("127.0.0.1", 0))
+        listening.listen()  # Before anybody is told where: the server comes later.
         vendor.url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
         run = threading.Thread(
             target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True
         )
         run.start()
-        yield vendor
-        server.should_exit = True
-        run.join(timeout=10)
+        try:
+            yield vendor
+        finally:
+            server.should_exit = True
+            run.join(timeout=60)
 
 
 def _text(content: Any) -> str:
