@@ -45,8 +45,8 @@ def tracking(name: str, gateway: str, folder: Path) -> Iterator[str]:
     finally:
         # It leads a group of its own: its workers outlive it otherwise.
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=30)
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=60)
 
 
 def _wait(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
