@@ -26,7 +26,7 @@ class Product:
     folder: Path
 
     def run(
-        self, *arguments: str, timeout: float = 300, **environment: str
+        self, *arguments: str, timeout: float = 600, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [HIKAKU, *arguments],
