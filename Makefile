@@ -9,6 +9,9 @@ UV := $(TOOLS)/bin/uv
 INSTALLED := $(VENV)/.installed
 # Python keeps what it has compiled, unless it is told not to: then every process would begin anew.
 BYTECODE := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
+# A registry that does not answer is asked again for a few minutes.
+export PIP_RETRIES ?= 8
+export UV_HTTP_RETRIES ?= 8
 LOCKS := api worker gateway stack dev
 CLIENTS := mlflow28 mlflow222 mlflow3
 
