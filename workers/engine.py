@@ -81,6 +81,7 @@ class Engine:
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
         self._opened = threading.Event()
         self._open: _Open | None = None
+        self._is_leaving = False
 
     def start(self) -> None:
         """Start the loop; shards wait until this process has joined the workers."""
@@ -98,6 +99,7 @@ class Engine:
 
     def drain(self) -> None:
         """Let calls in flight finish, start no new one, and hand the shards back."""
+        self._is_leaving = True  # first: whoever is joining at this moment looks there last
         if self._open is None:
             self._opened.set()  # whoever waits to begin goes home
         else:
@@ -162,6 +164,8 @@ class Engine:
         self._open = _Open(
             room=room, relief=relief, spool=spool, gateway=self._gateway, keepers=keepers
         )
+        if self._is_leaving:
+            lease.drain()
         gc.collect()
         gc.freeze()  # what there is by now stays: a collection need not look through it again
         gc.set_threshold(_YOUNG, 20, 50)
