@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import secrets
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,8 @@ from stack.errors import AlreadyRunningError
 
 LOG_FOLDER = "logs"
 _STALE_SECONDS = 15
+_LOOK_SECONDS = 1.0
+"""How long a lock is tried for: who only looks whether it is held has it for an instant."""
 
 
 class Folder:
@@ -42,11 +45,11 @@ class Folder:
         """
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(lock):
             os.close(lock)
-            raise AlreadyRunningError(self._who_runs()) from None
+            raise AlreadyRunningError(self._who_runs())
+        os.ftruncate(lock, 0)
+        os.write(lock, b"%d" % os.getpid())
         self._lock = lock
         self.logs.mkdir(exist_ok=True)
         (self.path / ".gitignore").write_text("*\n", encoding="utf-8")
@@ -65,7 +68,7 @@ class Folder:
         except OSError:
             return False
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared by all who only look
         except BlockingIOError:
             return True
         finally:
@@ -79,6 +82,13 @@ class Folder:
     def description(self) -> dict[str, Any] | None:
         """What `stack.json` says; None when there is none."""
         return _read(self.description_path)
+
+    def holder(self) -> int | None:
+        """The process that held the folder last, by what it wrote into the lock."""
+        try:
+            return int((self.path / "lock").read_bytes())
+        except (OSError, ValueError):
+            return None
 
     def ports(self) -> dict[str, int]:
         """The ports used last time, by name."""
@@ -126,6 +136,20 @@ class Folder:
         ) as file:
             file.write(text + "\n")
         unfinished.replace(path)
+
+
+def _locked(lock: int) -> bool:
+    """Take a lock, unless somebody keeps it."""
+    until = time.monotonic() + _LOOK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -87,12 +87,16 @@ def run_detached(data_dir: Path, arguments: list[str], *, write: Callable[[str],
 def stop_running(data_dir: Path) -> bool:
     """Stop the stack that holds the folder and wait until it has ended; False if none does."""
     folder = Folder(data_dir)
-    description = folder.description()
-    if description is None or not folder.is_held():
+    if folder.description() is None or not folder.is_held():
         return False
-    with suppress(ProcessLookupError):
-        os.kill(int(description["pid"]), signal.SIGTERM)
+    told = None
     while folder.is_held():
+        pid = (folder.description() or {}).get("pid")
+        # Until a stack that has just begun says who it is, there stands what a killed one wrote.
+        if pid is not None and pid != told and folder.holder() in {pid, None}:
+            told = pid
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
         time.sleep(0.05)
     return True
 

@@ -1,7 +1,13 @@
 """The folder of a stack, its ports and its sockets."""
 
+import fcntl
 import os
+import signal
 import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +15,9 @@ from stack.errors import AlreadyRunningError, StackError
 from stack.folder import Folder
 from stack.ports import Ports
 from stack.runtime import socket_directory
+from stack.up import stop_running
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_folder_is_held_by_one_and_says_where_the_other_runs(tmp_path):
@@ -23,6 +32,53 @@ def test_a_folder_is_held_by_one_and_says_where_the_other_runs(tmp_path):
     assert second.description() is None
     second.hold()
     second.release()
+
+
+def test_who_only_looks_whether_a_folder_is_held_keeps_nobody_out(tmp_path):
+    folder = Folder(tmp_path)
+    folder.hold()
+    folder.release()
+    looking = os.open(tmp_path / "lock", os.O_RDWR)
+    fcntl.flock(looking, fcntl.LOCK_SH)  # as who looks, and is not let run for a while
+    assert not folder.is_held()
+    threading.Timer(0.3, os.close, [looking]).start()
+    folder.hold()
+    assert folder.is_held()
+    folder.release()
+
+
+STARTING = """
+import os, signal, sys, time
+from pathlib import Path
+from stack.folder import Folder
+
+folder = Folder(Path(sys.argv[1]))
+folder.hold()
+print("held", flush=True)
+time.sleep(0.5)
+folder.describe({"pid": os.getpid()})
+signal.pause()
+"""
+
+
+def test_a_stack_that_is_stopped_before_it_has_said_who_it_is_stops_and_nobody_else(tmp_path):
+    folder = Folder(tmp_path)
+    stranger = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    folder.describe({"pid": stranger.pid})  # by a stack that was killed, with the same number
+    starting = subprocess.Popen(
+        [sys.executable, "-c", STARTING, str(tmp_path)], stdout=subprocess.PIPE, cwd=ROOT
+    )
+    try:
+        assert starting.stdout is not None
+        assert starting.stdout.readline() == b"held\n"
+        assert stop_running(tmp_path)
+        assert starting.wait(60) == -signal.SIGTERM
+        assert stranger.poll() is None
+    finally:
+        for process in (starting, stranger):
+            process.kill()
+        starting.communicate()
+        stranger.wait()
 
 
 def test_a_process_number_used_again_is_nobodys_leftover(tmp_path):
