@@ -167,13 +167,14 @@ class Watcher:
         self._gateway = gateway
         self._file = file
         self._every = every
+        self._status = file.status
         self._task: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
 
     @property
     def status(self) -> ConfigStatus:
-        """Which configuration is in use."""
-        return self._file.status
+        """Which configuration is in use; a new one is told of when calls go by it."""
+        return self._status
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run(), name="configuration")
@@ -208,9 +209,11 @@ class Watcher:
         async with self._one_at_a_time:
             found = await asyncio.to_thread(self._read, force=force)
             if found is None:
+                self._status = self._file.status
                 return
             catalog, lines = found
             self._gateway.install(catalog, lines)
+            self._status = self._file.status
             log.info("new configuration in use", extra={"endpoints": len(catalog.endpoints)})
 
     def _read(self, *, force: bool) -> tuple[Catalog, Lines] | None:

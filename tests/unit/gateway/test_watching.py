@@ -1,0 +1,36 @@
+"""What is told of a configuration, and when."""
+
+from datetime import datetime
+
+from typing_extensions import override
+
+from gateway.client import Gateway
+from gateway.config import Catalog
+from gateway.lines import Lines
+from gateway.watching import ConfigFile, Watcher
+from tests.support.gateway_wire import ScriptedTransport, chat_reply
+
+ECHO = "  - {name: %s, endpoint_type: llm/v1/chat, model: {provider: echo, name: m}}\n"
+
+
+async def test_a_new_configuration_is_told_of_when_calls_go_by_it_and_not_before(tmp_path):
+    told: list[datetime | None] = []
+
+    class Looked(Gateway):
+        @override
+        def prepared(self, catalog: Catalog) -> Lines:
+            told.append(watcher.status.loaded_at)
+            return super().prepared(catalog)
+
+    path = tmp_path / "gateway.yaml"
+    path.write_text("endpoints:\n" + ECHO % "a", encoding="utf-8")
+    file = ConfigFile(path, {}, sleep=lambda _: None)
+    gateway = Looked(file.first(), ScriptedTransport(lambda _: chat_reply("x")))
+    watcher = Watcher(gateway, file, every=60)
+    first = watcher.status.loaded_at
+    async with gateway:
+        path.write_text("endpoints:\n" + ECHO % "a" + ECHO % "b", encoding="utf-8")
+        assert (await watcher.reload()).loaded_at != first
+        assert told[-1] == first
+        path.write_text("endpoints:\n" + ECHO % "a" + "    modle: x\n", encoding="utf-8")
+        assert "line 3" in ((await watcher.reload()).error or "")
