@@ -154,8 +154,7 @@ class Storm:
         self._count("silent wire to Postgres")
         victim = self.chance.choice(wired)
         wire = self._wires[victim.name]
-        self.place.cut_off(victim, LEASE, safe_until=self._safe_until())
-        wire.go_silent()
+        self.place.cut_off(victim, wire.go_silent, LEASE, safe_until=self._safe_until())
         self._until(2.0 * LEASE, victim, wire.heal)
 
     def set_clock(self) -> None:

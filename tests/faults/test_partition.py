@@ -122,12 +122,12 @@ def start(stack: ExitStack, made: Arena, machine: Machine) -> Member:
 
 def test_a_worker_that_is_cut_off_for_longer_than_its_lease_changes_nothing(place):
     made, (here, _), (cut, other) = place
+    made.mood(seconds=0.5)  # long enough a job that it is not over before the wire is cut
     job = made.submit(CELLS)
     for worker in (cut, other):
         made.wait_asking(worker)
     made.wait_done(job, CELLS // 5)
-    made.cut_off(cut)
-    here.cut_off()
+    made.cut_off(cut, here.cut_off)
     made.wait(lambda: was_claimed_again(made, job), "the other to take its shards")
     here.heal()
     made.finish(job)

@@ -32,17 +32,17 @@ def claims(place, job):
 
 
 def test_a_worker_that_postgres_does_not_answer_loses_its_shards_and_changes_nothing(place, wire):
-    place.mood(seconds=0.5)  # long enough a job that it is not over before the wire is cut
+    place.mood(seconds=1, spread=0.1)  # so that it is not over before the wire is cut
     cut, other = place.start("worker", **over(wire)), place.start("worker")
     job = place.submit(CELLS)
     for worker in (cut, other):
         place.wait_asking(worker)
     place.wait_done(job, CELLS // 5)
-    place.cut_off(cut)
-    wire.go_silent()  # it keeps the connections, and nobody is told
+    place.cut_off(cut, wire.go_silent)  # it keeps the connections, and nobody is told
     assert place.done(job) < CELLS // 2
     place.wait(lambda: claims(place, job) > 1, "the other to take its shards")
     wire.heal()
+    place.mood()
     place.finish(job)
     late = place.submit(CELLS // 5)
     assert place.finish(late).calls == CELLS // 5

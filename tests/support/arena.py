@@ -37,6 +37,7 @@ from stack.valkey import EmbeddedValkey
 from tests.support.clocks import Clocks, clocks
 from tests.support.database import sqlalchemy_url
 from tests.support.history import (
+    READING,
     Call,
     Diary,
     Fault,
@@ -131,7 +132,8 @@ class Arena:
                 },
                 "limits": {"concurrency": IN_FLIGHT} | ({"rpm": RPM} if name == LIMITED else {}),
                 "retry": {"base": 0.05, "cap": 0.5, "max_attempts": 40},
-                "timeouts": {"total": 4},
+                # Nothing hangs at the paid one, and each answer that is late costs a unit more.
+                "timeouts": {"total": 30 if name == PAID else 4},
                 "breaker": {"open": 0.3, "max_open": 1},
                 "price": PRICES[name == PAID],
             }
@@ -231,8 +233,9 @@ class Arena:
 
     def _end(self, member: Member) -> None:
         self.expected_dead.add(member.name)
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):  # one that has just been forked leads no group yet
             os.killpg(member.process.pid, signal.SIGKILL)
+        member.process.kill()
         member.process.wait(30)
 
     def living(self) -> list[Member]:
@@ -250,26 +253,38 @@ class Arena:
     def kill(self, member: Member) -> Fault:
         """SIGKILL."""
         self.expected_dead.add(member.name)
+        before = time.time()
         member.process.kill()
-        fault = self.diary.note(Harm.KILLED, member.name, time.time())
+        # What was answered after the kill was not read, however late we are to note it.
+        asks_until = time.time() + READING
+        fault = self.diary.note(Harm.KILLED, member.name, before, asks_until=asks_until)
         member.process.wait(30)
         return fault
 
     def cut_off(
-        self, member: Member, lease: float = LEASE, *, safe_until: float | None = None
+        self,
+        member: Member,
+        cut: Callable[[], None],
+        lease: float = LEASE,
+        *,
+        safe_until: float | None = None,
     ) -> Fault:
-        """Note that a worker is alone with the provider: it asks until its lease ends."""
-        now, until = time.time(), time.time() + lease + 1
+        """Leave a worker alone with the provider by `cut`: it asks until its lease ends."""
+        before = time.time()
+        cut()
+        until = time.time() + lease + 1
         return self.diary.note(
-            Harm.SHUT_OUT, member.name, now, safe_until=safe_until, asks_until=until
+            Harm.SHUT_OUT, member.name, before, safe_until=safe_until, asks_until=until
         )
 
     def freeze(self, member: Member, *, safe_until: float | None = None) -> Fault:
         """SIGSTOP; `thaw` ends it."""
-        now = time.time()
-        fault = self.diary.note(Harm.SHUT_OUT, member.name, now, safe_until=safe_until)
+        before = time.time()
         member.process.send_signal(signal.SIGSTOP)
-        return fault
+        until = time.time() + READING
+        return self.diary.note(
+            Harm.SHUT_OUT, member.name, before, safe_until=safe_until, asks_until=until
+        )
 
     def thaw(self, member: Member) -> None:
         member.process.send_signal(signal.SIGCONT)

@@ -16,10 +16,11 @@ from typing_extensions import override
 Cell = tuple[str, str]
 """Model and prompt: what a provider can know of a cell."""
 
-READING = 1.0
-"""Seconds that an answer which left the provider may need to be in the asker's spool."""
+READING = 3.0
+"""Seconds that an answer which left the provider may need to be in the asker's spool: an asker
+that a busy machine does not let run for a while reads nothing."""
 
-STORING = 2.0
+STORING = 4.0
 """Seconds that an answer in the spool may need to be in Postgres."""
 
 ANSWERED = frozenset({"ok", "refused", "truncated"})
