@@ -48,8 +48,8 @@ class ProviderLog:
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         if self.path.exists():
-            # A line that is being written has no end yet.
-            whole, _, _ = self.path.read_text(encoding="utf-8").rpartition("\n")
+            # A line that is being written has no end yet, and may end within a character.
+            whole, _, _ = self.path.read_bytes().rpartition(b"\n")
             yield from map(json.loads, whole.splitlines())
 
 
