@@ -23,6 +23,7 @@ def bound(worker: Member) -> None:
 def test_bodies_of_200_megabytes_are_cut_off_and_asked_again(place: Arena):
     place.no_workers()
     workers = place.workers(2)
+    place.mood(seconds=0.5)  # long enough a job that it is not over before the answers are huge
     job = place.submit(CELLS)
     place.wait_done(job, CELLS // 10)
     for worker in workers:

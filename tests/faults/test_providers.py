@@ -24,6 +24,7 @@ def test_a_storm_at_the_provider_and_a_killed_worker_end_every_cell_once(place):
 
 def test_a_provider_that_is_away_for_a_while_ends_every_cell_once(place):
     place.workers(2)
+    place.mood(seconds=1)  # long enough a job that it is not over before the provider breaks
     job = place.submit(CELLS)
     place.wait_done(job, CELLS // 4)
     place.mood(reset=0.5, broken=0.5)

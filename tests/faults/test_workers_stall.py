@@ -29,7 +29,9 @@ def claims(place, job):
 
 def test_a_frozen_worker_that_wakes_after_its_lease_changes_nothing(place):
     frozen, _ = place.workers(2)
+    place.mood(seconds=0.5)  # long enough a job that it is not over before one freezes
     job = place.submit(CELLS)
+    place.wait_asking(frozen)
     place.wait_done(job, CELLS // 5)
     place.freeze(frozen)
     place.wait(lambda: claims(place, job) > 1, "its shards to be claimed by another")
@@ -52,6 +54,7 @@ def test_a_worker_that_is_asked_to_stop_finishes_its_calls_and_buys_none_again(p
     place.mood(seconds=1.5, spread=0.1)
     leaving, staying = place.workers(2)
     job = place.submit(120)
+    place.wait_asking(leaving)
     place.wait_calls(20)
     place.dismiss(leaving)
     place.mood(seconds=0.05)
