@@ -27,7 +27,8 @@ def test_a_database_that_is_killed_and_one_that_stays_away_lose_nothing(place):
 
 def test_a_writer_whose_connection_is_cut_in_the_middle_of_a_copy_writes_again(place):
     place.no_workers()
-    writer = place.start("worker", failpoints=f"{Point.IN_COPY}:stop@3")
+    lease = {"HIKAKU_LEASE_SECONDS": str(4 * LEASE)}  # that outlasts what is done to it
+    writer = place.start("worker", failpoints=f"{Point.IN_COPY}:stop@3", **lease)
     job = place.submit(CELLS)
     place.wait(lambda: writer.sprung() is not None, "the writer to stop in its transaction")
     with psycopg.connect(place.postgres.url_of("hikaku"), autocommit=True) as connection:
@@ -69,10 +70,12 @@ def results_on_it(place, small_disk):
 
 def test_a_full_disk_delays_results_and_loses_none(place, results_on_it):
     place.workers(2)
+    place.mood(seconds=0.5)  # long enough a job that it is not over before the disk is full
     job = place.submit(CELLS)
     place.wait_done(job, CELLS // 5)
     filler = fill(results_on_it)
     place.wait(lambda: place.said("No space left on device"), "the disk to be full")
     time.sleep(LEASE)
     filler.unlink()
+    place.mood()
     assert place.finish(job).calls == CELLS
