@@ -17,6 +17,7 @@ from weakref import WeakSet
 
 import msgspec
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
@@ -117,7 +118,9 @@ class Hub:
         )
         with suppress(AwayError):
             await self._beat()
-        self.let(self._listen(), "news")
+        # Before anybody looks: what is told after a look must not come before we listen.
+        listener = None if self.away else await self._subscribed()
+        self.let(self._listen(listener), "news")
         self.let(self._beating(), "beat")
         return self
 
@@ -264,27 +267,46 @@ class Hub:
     def _presence(self) -> tuple[list[str], list[Any]]:
         return [self.key("processes")], [self.me, int(PRESENT * 1000)]
 
-    async def _listen(self) -> None:
+    async def _subscribed(self) -> PubSub | None:
+        """Listen from now on, as the store has confirmed; None when it does not answer."""
+        if self._redis is None:
+            return None
+        listener = self._redis.pubsub()
+        try:
+            await listener.subscribe(self.channel)
+            async with asyncio.timeout(ANSWER_WITHIN):
+                await listener.get_message(timeout=None)
+        except _FAILURES as error:
+            await _closed(listener)
+            self.lost(error)
+            return None
+        except BaseException:
+            await _closed(listener)
+            raise
+        return listener
+
+    async def _listen(self, listener: PubSub | None) -> None:
         """Hear the news for ever; whoever missed some looks again."""
-        first = True
-        while self._redis is not None:
-            listener = self._redis.pubsub(ignore_subscribe_messages=True)
-            try:
-                await listener.subscribe(self.channel)
-                if not first:
-                    for watcher in list(self._watchers):
-                        watcher.returned()
-                first = False
-                while True:
-                    message = await listener.get_message(timeout=30.0)
-                    if message is not None:
-                        self._hear(message["data"])
-            except _FAILURES as error:
-                self.lost(error)
-            finally:
-                with suppress(*_FAILURES):
-                    await listener.aclose()  # type: ignore[no-untyped-call]
+        while True:
+            if listener is not None:
+                await self._heard(listener)
             await asyncio.sleep(TRY_EVERY)
+            listener = await self._subscribed()
+            if listener is not None:
+                for watcher in list(self._watchers):
+                    watcher.returned()
+
+    async def _heard(self, listener: PubSub) -> None:
+        """Hear the news until the line is cut."""
+        try:
+            while True:
+                message = await listener.get_message(timeout=30.0)
+                if message is not None and message["type"] == "message":
+                    self._hear(message["data"])
+        except _FAILURES as error:
+            self.lost(error)
+        finally:
+            await _closed(listener)
 
     def _hear(self, raw: bytes) -> None:
         try:
@@ -294,6 +316,11 @@ class Hub:
         for watcher in list(self._watchers):
             if news.key in watcher.keys:
                 watcher.learn(news)
+
+
+async def _closed(listener: PubSub) -> None:
+    with suppress(*_FAILURES):
+        await listener.aclose()  # type: ignore[no-untyped-call]
 
 
 def _spelled(url: str) -> str:

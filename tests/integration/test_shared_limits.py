@@ -17,6 +17,7 @@ from uuid import uuid4
 import pytest
 import yaml
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 
 from gateway.config import Endpoint, parse
 from gateway.errors import NoTurn, Outcome, QuotaExhausted
@@ -48,6 +49,12 @@ def prefix() -> str:
     return f"t-{uuid4().hex[:8]}:"
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that this machine leaves no time is not away; one that is killed is at once."""
+    monkeypatch.setattr("gateway.shared.hub.ANSWER_WITHIN", 20.0)
+
+
 @pytest.fixture
 async def stack() -> AsyncIterator[AsyncExitStack]:
     async with AsyncExitStack() as entered:
@@ -67,6 +74,13 @@ async def gates(opened, asked: Endpoint, n: int = 2, **more) -> list[Gate]:
     return [SharedGates(await opened(), **options).of(asked) for _ in range(n)]
 
 
+async def settled(found: Callable[[], bool]) -> None:
+    """Wait for what has to become so."""
+    async with asyncio.timeout(30):
+        while not found():  # noqa: ASYNC110 - nobody tells us
+            await asyncio.sleep(0.01)
+
+
 async def passed(gate: Gate, tokens: int = 0) -> None:
     if (waiting := gate.enter(tokens)) is not None:
         await waiting
@@ -81,17 +95,36 @@ async def stream(gate: Gate, until: float, tokens: int = 0, spent: int | None = 
                 await passed(gate, tokens)
         except TimeoutError:
             break
+        if time.monotonic() >= until:  # The machine slept; what came then came too late.
+            gate.leave(tokens, spent, Outcome.OK)
+            break
         made += 1
         await asyncio.sleep(0)
         gate.leave(tokens, spent, Outcome.OK)
     return made
 
 
+async def keeps_to(
+    several: list[Gate], least: int, most: int, *, lanes: int, tokens: int = 0,
+    spent: int | None = None,
+) -> None:  # fmt: skip
+    """In two seconds no more than `most` calls pass, and not always fewer than `least`.
+
+    Slowness of ours is there every time; that of a busy machine is not.
+    """
+    for _ in range(8):
+        until = time.monotonic() + 2
+        each = [stream(gate, until, tokens, spent) for gate in several for _ in range(lanes)]
+        made = sum(await asyncio.gather(*each))
+        assert made <= most
+        if made >= least:
+            return
+    raise AssertionError("too few calls passed, time and again")
+
+
 async def test_all_processes_together_keep_to_the_calls_per_minute(opened):
     several = await gates(opened, endpoint(limits={"rpm": 1200}), 3)
-    until = time.monotonic() + 2
-    made = await asyncio.gather(*(stream(gate, until) for gate in several for _ in range(5)))
-    assert 30 <= sum(made) <= 45  # 20 a second for 2 s, and what the bucket held
+    await keeps_to(several, 30, 45, lanes=5)  # 20 a second for 2 s, and what the bucket held
 
 
 async def test_endpoints_of_one_account_share_its_limit(opened):
@@ -99,10 +132,15 @@ async def test_endpoints_of_one_account_share_its_limit(opened):
     other = endpoint("b", model="y", account={"rpm": 1200})
     apart = endpoint("c", account={"name": "else", "rpm": 1200})
     several = [(await gates(opened, asked, 1))[0] for asked in (one, other, apart)]
-    until = time.monotonic() + 1
-    made = await asyncio.gather(*(stream(gate, until) for gate in several))
-    assert made[0] + made[1] <= 26
-    assert made[2] >= 12
+    best = 0
+    for _ in range(8):
+        until = time.monotonic() + 1
+        made = await asyncio.gather(*(stream(gate, until) for gate in several))
+        assert made[0] + made[1] <= 26
+        best = max(best, made[2])
+        if best >= 12:
+            break
+    assert best >= 12
 
 
 async def test_no_key_stands_in_the_store(opened, valkey, prefix):
@@ -117,11 +155,8 @@ async def test_no_key_stands_in_the_store(opened, valkey, prefix):
 
 async def test_tokens_are_one_budget_and_what_was_really_used_counts(opened):
     several = await gates(opened, endpoint(limits={"tpm": 60_000}), 2)  # 1000 a second
-    until = time.monotonic() + 2
-    made = await asyncio.gather(
-        *(stream(gate, until, tokens=50, spent=100) for gate in several for _ in range(4))
-    )
-    assert 10 <= sum(made) <= 30  # Not the 40 that the estimates would have let through.
+    # Not the 40 that the estimates would have let through.
+    await keeps_to(several, 10, 30, lanes=4, tokens=50, spent=100)
 
 
 async def test_places_are_never_more_than_there_are(opened):
@@ -159,17 +194,30 @@ async def test_a_question_goes_before_the_calls_of_jobs(opened):
     asked = endpoint(limits={"rpm": 600})
     job = SharedGates(await opened(), job=True).of(asked)
     chat = SharedGates(await opened(), job=False).of(asked)
-    until = time.monotonic() + 3
-    lanes = [asyncio.create_task(stream(job, until)) for _ in range(50)]
+    of_jobs = 0
+
+    async def lane() -> None:
+        nonlocal of_jobs
+        while True:
+            await passed(job)
+            of_jobs += 1
+            await asyncio.sleep(0)
+            job.leave(0, None, Outcome.OK)
+
+    lanes = [asyncio.create_task(lane()) for _ in range(50)]
     await asyncio.sleep(0.5)
     for _ in range(8):
-        before = time.monotonic()
+        before = of_jobs
         await passed(chat)
-        waited = time.monotonic() - before
+        assert of_jobs - before < 10  # Of the fifty that stood before it.
         chat.leave(0, None, Outcome.OK)
-        assert waited < 1.0  # The line before it is five seconds long.
         await asyncio.sleep(0.2)
-    assert sum(await asyncio.gather(*lanes)) > 10  # And jobs got the rest.
+    async with asyncio.timeout(60):
+        while of_jobs <= 10:  # noqa: ASYNC110 - and jobs get the rest
+            await asyncio.sleep(0.05)
+    for task in lanes:
+        task.cancel()
+    await asyncio.gather(*lanes, return_exceptions=True)
 
 
 async def test_a_place_is_left_to_questions_where_jobs_hold_all(opened):
@@ -199,12 +247,36 @@ async def test_patience_asked_for_by_the_provider_holds_all_processes(opened):
     for gate in (first, second):
         await passed(gate)
         gate.leave(0, None, Outcome.OK)
-    await first.block(timedelta(seconds=0.6))
-    await asyncio.sleep(0.1)
+    began = time.monotonic()
+    await first.block(timedelta(seconds=1))
+    assert isinstance(second, SharedGate)
+    await settled(lambda: second._blocked_until > 0)
     late = (await gates(opened, endpoint(), 1))[0]
-    before = time.monotonic()
-    await asyncio.gather(passed(second), passed(late))
-    assert time.monotonic() - before > 0.3
+
+    async def seconds(gate: Gate) -> float:
+        await passed(gate)
+        return time.monotonic() - began
+
+    assert min(await asyncio.gather(seconds(second), seconds(late))) > 0.9
+
+
+async def test_news_are_heard_by_a_process_that_has_only_just_begun(opened, monkeypatch):
+    subscribe = PubSub.subscribe
+
+    async def late(self: PubSub, *channels: str) -> None:
+        await asyncio.sleep(0.2)
+        await subscribe(self, *channels)
+
+    monkeypatch.setattr(PubSub, "subscribe", late)
+    first, second = await gates(opened, endpoint(), 2)
+    await passed(first)
+    await passed(second)  # It has asked what is known, and nobody is blocked.
+    await first.block(timedelta(seconds=600))
+    async with asyncio.timeout(30):
+        while (waiting := second.enter(0)) is None:
+            second.leave(0, None, Outcome.OK)
+            await asyncio.sleep(0.01)
+    asyncio.ensure_future(waiting).cancel()
 
 
 async def test_whoever_may_not_wait_so_long_hears_so_at_once(opened):
@@ -225,7 +297,8 @@ async def test_a_pace_that_one_process_is_told_is_the_pace_of_all(opened):
     await passed(first)
     await passed(second)
     first.heard(Told(Meter(per_minute=600, remaining=500, reset=10), Meter(per_minute=9000)))
-    await asyncio.sleep(0.2)
+    assert isinstance(second, SharedGate)
+    await settled(lambda: second.pace == (600, 9000))
     third = (await gates(opened, endpoint(), 1))[0]
     await passed(third)
     for gate in (first, second, third):
@@ -240,7 +313,7 @@ async def test_an_account_without_quota_is_left_alone_by_everybody(opened):
     await passed(first)
     await passed(second)
     first.shut(QuotaExhausted("you have no money", status=429))
-    await asyncio.sleep(0.2)
+    await settled(lambda: second.closed is not None)
     late = (await gates(opened, endpoint("c", model="third"), 1))[0]
     for gate in (first, second, late):
         with pytest.raises(QuotaExhausted, match="you have no money"):
@@ -261,7 +334,7 @@ async def test_an_endpoint_without_limits_costs_no_word_to_the_store(opened):
 
 
 async def test_callers_have_one_share_at_all_processes(opened):
-    asked = endpoint(limits={"per_key": {"rpm": 60}})
+    asked = endpoint(limits={"per_key": {"rpm": 4}})
     assert asked.limits.per_key is not None
     several = [
         SharedGates(await opened(), job=False).of_callers(asked, asked.limits.per_key)
@@ -392,17 +465,14 @@ async def test_without_the_store_each_keeps_to_a_part_and_comes_back(own_valkey)
             await passed(gate)
             gate.leave(0, None, Outcome.OK)
         own_valkey.kill()
-        until = time.monotonic() + 2
-        made = await asyncio.gather(*(stream(gate, until) for gate in several for _ in range(4)))
+        # A quarter of 100 a second each, and what was in hand.
+        await keeps_to(several, 20, 150, lanes=4)
         assert one.away or other.away
-        assert 20 <= sum(made) <= 150  # A quarter of 100 a second each, and what was in hand.
         own_valkey.start()
         async with asyncio.timeout(30):
             while one.away or other.away:  # noqa: ASYNC110 - nobody tells us when it is back
                 await asyncio.sleep(0.05)
-        until = time.monotonic() + 2
-        made = await asyncio.gather(*(stream(gate, until) for gate in several for _ in range(4)))
-        assert 120 <= sum(made) <= 250
+        await keeps_to(several, 120, 250, lanes=4)
 
 
 async def test_without_the_store_from_the_beginning_calls_go(tmp_path):
