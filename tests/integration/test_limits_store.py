@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 import yaml
+from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
 from gateway.cache import Cache
@@ -34,6 +35,12 @@ async def redis(store: EmbeddedValkey) -> AsyncIterator[Redis]:
     await _open_again(line)
     await line.flushall()
     await line.aclose()
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that this machine leaves no time is not away; one that refuses is at once."""
+    monkeypatch.setattr("gateway.shared.hub.ANSWER_WITHIN", 20.0)
 
 
 def endpoint() -> Endpoint:
@@ -133,8 +140,10 @@ async def test_refusals_while_the_store_takes_nothing_in_are_left_to_the_window(
         gate = SharedGates(hub, job=True).of(asked)
         if (waiting := gate.enter(0)) is not None:
             await waiting
-        await _fill(redis)
-        assert gate.refused(None, 0.1)  # Nobody knows yet that it cannot be told.
+        with SyncRedis.from_url(store.url) as line:
+            line.config_set("maxmemory", "1")
+        # The loop has not run since: nobody knows yet that it cannot be told.
+        assert gate.refused(None, 0.1)
         await until(lambda: hub.away)
         assert not gate.refused(None, 0.1)
         gate.leave(0, None, RateLimited("slow down").outcome)

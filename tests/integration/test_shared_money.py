@@ -40,6 +40,12 @@ async def reserved(
     return await found if isawaitable(found) else found
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that this machine leaves no time is not away; one that is killed is at once."""
+    monkeypatch.setattr("gateway.shared.hub.ANSWER_WITHIN", 20.0)
+
+
 @pytest.fixture
 async def hubs(valkey: EmbeddedValkey):
     prefix = f"t-{uuid4().hex[:8]}:"

@@ -88,6 +88,12 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
         yield entered
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that this machine leaves no time is not away."""
+    monkeypatch.setattr("gateway.shared.hub.ANSWER_WITHIN", 20.0)
+
+
 async def spent(quota: SharedQuota, calls: int, limit: CallLimit = TEN) -> int:
     """How many of some calls were let pass."""
     passed = 0
