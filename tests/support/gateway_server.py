@@ -1,12 +1,13 @@
 """The gateway as its users run it: a process of its own on a free port."""
 
 import os
+import random
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx2
@@ -14,18 +15,29 @@ import httpx2
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def free_port() -> int:
-    """A port for a server that is about to start; nobody else is given it meanwhile.
+FIRST_PORT, PORTS_EACH = 10_000, 2_000
+"""Below what the kernel gives to those who ask for any port, and each process of pytest has a part:
+until the program that is told a port listens there, which takes seconds, nobody comes by it."""
 
-    It stays bound as long as this process lives, and not listened to: who sets SO_REUSEADDR, as
-    servers do, can listen there, and until then connections are refused.
-    """
-    probe = socket.socket()
-    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    probe.bind(("127.0.0.1", 0))
-    port: int = probe.getsockname()[1]
-    probe.detach()
-    return port
+
+def _candidates() -> Iterator[int]:
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
+    begin = random.randrange(PORTS_EACH)  # noqa: S311 - another run of pytest may be under way
+    while True:
+        yield FIRST_PORT + worker * PORTS_EACH + begin
+        begin = (begin + 1) % PORTS_EACH
+
+
+_CANDIDATES = _candidates()
+
+
+def free_port() -> int:
+    """A port on which nobody listens, and that is given out once."""
+    for port in _CANDIDATES:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("there is always another")
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ import pytest
 from sqlalchemy import func, select
 
 from hikaku.storage.tables import DatasetRow
+from tests.support.gateway_server import free_port
 
 ROOT = Path(__file__).parents[3]
 CONFIG = """
@@ -36,12 +36,6 @@ class Served:
     url: str
     process: subprocess.Popen[bytes]
     log: Path
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @contextmanager
