@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from random import Random
 
@@ -148,11 +149,11 @@ async def test_a_thousand_streams_at_once_all_come_to_their_end(tmp_path: Path):
         async with served(tmp_path / "g.yaml", endpoint("m", port, more=limits), model) as gateway:
             for _ in range(int(LOAD)):
                 before = tasks_but(model)
-                streams = [
-                    asyncio.create_task(gateway.stream("m", "stream 6 5")) for _ in range(many)
-                ]
+                model.released.clear()
+                streams = [asyncio.create_task(gateway.stream("m", "hold 5")) for _ in range(many)]
                 await model.reached(many)
                 assert gateway.busy() == 2 * many
+                model.released.set()
                 assert await asyncio.gather(*streams) == [5] * many
                 assert gateway.busy() == 0
                 await settled(lambda before=before: tasks_but(model) <= before, True)  # noqa: FBT003
@@ -204,22 +205,22 @@ async def test_a_vendor_that_refuses_everything_is_passed_on_as_it_is(tmp_path: 
 
 async def test_a_vendor_that_hangs_takes_nobody_else_down(tmp_path: Path):
     async with slow_model() as (well, port), slow_model() as (hanging, other):
-        brief = "retry: {max_attempts: 1}, timeouts: {first_byte: 3}, breaker: {failures: 1000}"
-        entries = endpoint("well", port) + endpoint("hung", other, more=brief)
+        patient = "retry: {max_attempts: 1}, health: {path: null}, breaker: {failures: 1000}"
+        brief = patient + ", timeouts: {first_byte: 1}"
+        entries = (
+            endpoint("well", port)
+            + endpoint("hung", other, more=patient)
+            + endpoint("brief", other, more=brief)
+        )
         async with served(tmp_path / "g.yaml", entries, well, hanging) as gateway:
-            order: list[str] = []
-
-            async def one(name: str, words: str) -> int:
-                status = await gateway.ask(name, words)
-                order.append(name)
-                return status
-
-            hung = [asyncio.create_task(one("hung", "wait 600")) for _ in range(200)]
+            hung = [asyncio.create_task(gateway.ask("hung", "wait 600")) for _ in range(200)]
             await hanging.reached(200)
-            assert set(await asyncio.gather(*(one("well", "wait 0") for _ in range(200)))) == {200}
-            assert set(order) == {"well"}
-            assert set(await asyncio.gather(*hung)) == {504}
+            assert set(await asyncio.gather(*(gateway.ask("well") for _ in range(200)))) == {200}
+            late = await asyncio.gather(*(gateway.ask("brief", "wait 600") for _ in range(50)))
+            assert set(late) == {504}
+            assert not any(one.done() for one in hung)
             await hanging.die()
+            assert set(await asyncio.gather(*hung)) == {502}
             assert gateway.busy() == 0
         assert well.answered == 200
 
@@ -270,17 +271,18 @@ async def test_a_storm_of_reloads_loses_no_request(tmp_path: Path):
 
             clients = [asyncio.create_task(client(Random(n))) for n in range(40)]  # noqa: S311
             seen = set()
-            for number in range(int(60 * LOAD)):
+            for number in count():
                 limits = f"limits: {{concurrency: {50 + number}}}"
                 extra = endpoint(f"extra{number}", port)
                 write(path, endpoint("m", port, more=limits) + extra)
                 await asyncio.sleep(0.1)
                 seen.add(tuple(gateway.gateway.catalog.endpoints))
+                # On a machine that has no time for us, there is no storm yet.
+                if number >= 60 * LOAD and found[200] > 100 and len(seen) > 5:
+                    break
             over.set()
             await asyncio.gather(*clients)
             assert set(found) <= {200, True}
-            assert found[200] > 100
-            assert len(seen) > 5
             await settled(gateway.busy, 0)
         assert model.left == 0
 

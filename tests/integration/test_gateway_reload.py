@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +19,8 @@ from tests.support.slow_model import slow_model
 log = logging.getLogger(__name__)
 
 SLOW, STREAMS = 200, 100
+ENOUGH = 50
+"""Short requests, of which the usual and the slowest are looked at."""
 VISIBLE = 15.0
 """Seconds after which a change was not seen. Meant are 2; how long it took is logged."""
 DELAY = 5.0
@@ -58,14 +61,16 @@ class Load:
         async with self.session.post(f"{url or self.url}/v1/chat/completions", json=body) as answer:
             return answer.status, await answer.text()
 
-    async def stream(self, endpoint: str, seconds: float, pieces: int) -> int:
-        """Chunks that came of a stream that ended well."""
-        message = {"role": "user", "content": f"stream {seconds} {pieces}"}
+    async def stream(self, endpoint: str) -> int:
+        """Chunks that came of a stream that went on until it was ended, and ended well."""
+        message = {"role": "user", "content": "flow 0.3"}
         body = {"model": endpoint, "messages": [message], "stream": True}
         async with self.session.post(f"{self.url}/v1/chat/completions", json=body) as answer:
             text = await answer.text()
         assert text.endswith("data: [DONE]\n\n"), text[-300:]
-        return text.count('"delta"')
+        numbers = [int(number) for number in re.findall(r'"content": ?"(\d+) "', text)]
+        assert numbers == list(range(len(numbers)))
+        return len(numbers)
 
     @asynccontextmanager
     async def short_ones(self) -> AsyncIterator[None]:
@@ -76,6 +81,8 @@ class Load:
             tasks.create_task(self._again(self.url, self.through, enough))
             tasks.create_task(self._again(model, self.direct, enough))
             yield
+            while len(self.through) <= ENOUGH:  # noqa: ASYNC110 - of fewer, nothing can be told
+                await asyncio.sleep(0.05)
             enough.set()  # not cancelled: a request given up would count as one that was dropped
 
     async def _again(self, url: str, taken: list[float], enough: asyncio.Event) -> None:
@@ -90,7 +97,6 @@ class Load:
         """Seconds by which the slowest short request was late, less what the machine did."""
         through, direct = sorted(self.through), sorted(self.direct)
         usual, noise = through[len(through) // 2], direct[-1]
-        assert len(through) > 50
         log.info(
             "%d short requests: p50 %.1f ms, most %.1f ms; beside the gateway: most %.1f ms",
             len(through), usual * 1e3, through[-1] * 1e3, noise * 1e3,
@@ -112,7 +118,7 @@ class Load:
 async def loaded(path: Path, port: int, *, workers: int = 1) -> AsyncIterator[Load]:
     with serving(path, workers=workers) as url:
         connector = aiohttp.TCPConnector(limit=0)
-        timeout = aiohttp.ClientTimeout(total=60)
+        timeout = aiohttp.ClientTimeout(total=200)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             yield Load(session, url, port)
 
@@ -187,16 +193,17 @@ async def test_nothing_is_dropped_or_delayed_while_the_file_changes(tmp_path, ch
         path.write_text(config(port, "short", "long"), encoding="utf-8")
         async with loaded(path, port) as load:
             await load.ask("short", "wait 0")
-            slow = [asyncio.create_task(load.ask("long", "wait 6")) for _ in range(SLOW)]
-            streams = [asyncio.create_task(load.stream("long", 6, 20)) for _ in range(STREAMS)]
+            slow = [asyncio.create_task(load.ask("long", "hold 1")) for _ in range(SLOW)]
+            streams = [asyncio.create_task(load.stream("long")) for _ in range(STREAMS)]
             await model.reached(SLOW + STREAMS)
             async with load.short_ones():
                 await asyncio.sleep(0.5)
                 await change(path, port, load)
+            model.released.set()
             answers = await asyncio.gather(*slow)
             chunks = await asyncio.gather(*streams)
     assert {status for status, _ in answers} == {200}
-    assert set(chunks) == {20}
+    assert min(chunks) >= 2
     assert model.left == 0
     assert load.worst_delay() < DELAY
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -153,12 +154,16 @@ def test_the_openai_sdk_raises_its_own_errors(sdk):
 
 
 def test_a_permanent_failure_is_not_retried_by_the_sdk(url):
-    with openai.OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=5) as sdk:
-        begun = time.monotonic()
-        with pytest.raises(openai.APIStatusError, match="NOT_SET_ANYWHERE") as caught:
-            sdk.chat.completions.create(model="keyless", messages=MESSAGES)
+    asked: list[httpx2.Request] = []
+    counting = httpx2.Client(event_hooks={"request": [asked.append]}, trust_env=False)
+    made: Any = {"base_url": f"{url}/v1", "api_key": "any", "max_retries": 5}
+    with (
+        openai.OpenAI(http_client=counting, **made) as sdk,
+        pytest.raises(openai.APIStatusError, match="NOT_SET_ANYWHERE") as caught,
+    ):
+        sdk.chat.completions.create(model="keyless", messages=MESSAGES)
     assert caught.value.status_code == 424
-    assert time.monotonic() - begun < 2
+    assert len(asked) == 1
 
 
 def test_langchains_request_of_2023_with_its_nulls_is_answered_with_candidates(http):
@@ -292,14 +297,23 @@ def test_mlflows_call_limit_counts_each_prefix_by_itself(http):
 def test_a_client_that_leaves_cancels_the_call_and_frees_its_place(url, log, stream):
     before = _calls(log)["call"]
     for expected in (1, 2):  # The second can only begin when the place of the first is free.
-        with httpx2.Client(base_url=url, trust_env=False, timeout=0.5) as client:
-            body = {"model": "slow", "messages": MESSAGES, "stream": stream}
-            with pytest.raises(httpx2.ReadTimeout):
-                client.post("/v1/chat/completions", json=body)
-        deadline = time.monotonic() + 5
-        while _calls(log)["call"] - before < expected:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        with asking(url, {"model": "slow", "messages": MESSAGES, "stream": stream}):
+            deadline = time.monotonic() + 60
+            while _calls(log)["call"] - before < expected:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+
+
+def asking(url: str, body: object) -> socket.socket:
+    """A client that has sent its request; closed, it has left."""
+    raw = json.dumps(body).encode()
+    head = (
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(raw)}\r\n\r\n"
+    )
+    line = socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])))
+    line.sendall(head.encode() + raw)
+    return line
 
 
 def test_a_key_is_demanded_everywhere_but_at_the_health_check(tmp_path):
@@ -325,7 +339,7 @@ def test_listening_to_the_world_without_a_key_is_refused(tmp_path):
     environ = {k: v for k, v in os.environ.items() if k != "HIKAKU_API_KEY"}
     done = subprocess.run(
         [*command, "--host", "0.0.0.0"],  # noqa: S104 - what is refused
-        cwd=ROOT, env=environ, capture_output=True, text=True, timeout=30, check=False,
+        cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     assert "HIKAKU_API_KEY" in done.stderr

@@ -30,7 +30,8 @@ from tests.support.gateway_server import serving
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 BODY = "赤です。👩‍👩‍👧".encode()
-QUICK = Timeouts(connect=2, total=0.5, idle=0.3)
+PATIENT = Timeouts(total=60, idle=60)
+QUICK = Timeouts(total=0.5, idle=0.3)
 
 
 @asynccontextmanager
@@ -70,8 +71,8 @@ async def transport(request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
     await made.close()
 
 
-def request(url: str) -> WireRequest:
-    return WireRequest(url=url, body=b"{}", timeouts=QUICK)
+def request(url: str, timeouts: Timeouts = PATIENT) -> WireRequest:
+    return WireRequest(url=url, body=b"{}", timeouts=timeouts)
 
 
 def head(status: str, length: int, more: str = "") -> bytes:
@@ -129,12 +130,13 @@ async def test_bytes_come_back_as_they_were_sent(transport):
     ],
 )
 async def test_misbehaviour_has_a_name_whole_and_streamed(transport, serve, kinds):
+    asked = QUICK if serve is silent else PATIENT
     async with upstream(serve) as url:
         with pytest.raises(GatewayError) as caught:
-            await call(transport, request(url))
+            await call(transport, request(url, asked))
         assert isinstance(caught.value, kinds)
         with pytest.raises(GatewayError) as caught:
-            async with streaming(transport, request(url)) as reply:
+            async with streaming(transport, request(url, asked)) as reply:
                 [piece async for piece in reply.chunks]
         assert isinstance(caught.value, kinds)
 
@@ -175,7 +177,7 @@ async def test_a_stream_left_early_is_cut_and_the_upstream_notices(transport):
     async with upstream(streaming_for_ever) as url:
         async with streaming(transport, request(url)) as reply:
             assert await anext(reply.chunks) == b"hi"
-        await asyncio.wait_for(noticed.wait(), 5)
+        await asyncio.wait_for(noticed.wait(), 30)
 
 
 async def test_a_cancelled_call_closes_its_connection(transport):
@@ -190,11 +192,11 @@ async def test_a_cancelled_call_closes_its_connection(transport):
     async with upstream(stuck) as url:
         slow = WireRequest(url=url, body=b"{}", timeouts=Timeouts())
         calling = asyncio.ensure_future(call(transport, slow))
-        await asyncio.wait_for(arrived.wait(), 5)
+        await asyncio.wait_for(arrived.wait(), 30)
         calling.cancel()
         with pytest.raises(asyncio.CancelledError):
             await calling
-        await asyncio.wait_for(noticed.wait(), 5)
+        await asyncio.wait_for(noticed.wait(), 30)
 
 
 async def test_five_hundred_questions_at_once_are_all_answered_and_leave_nothing_open():
@@ -218,9 +220,10 @@ endpoints:
             )
             answers = await asyncio.gather(*(gateway.ask(question) for _ in range(500)))
         assert {answer.text for answer in answers} == {"赤"}
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(30):
+            while len(asyncio.all_tasks()) > before:  # noqa: ASYNC110 - nobody tells us
+                await asyncio.sleep(0.02)
         gc.collect()  # An unclosed connection warns here, and warnings are errors.
-        assert len(asyncio.all_tasks()) <= before + 1
 
 
 async def test_a_client_that_leaves_in_mid_stream_cuts_the_call_to_the_model(tmp_path: Path):
@@ -248,6 +251,6 @@ async def test_a_client_that_leaves_in_mid_stream_cuts_the_call_to_the_model(tmp
                 async with client.stream("POST", address, json=body) as reply:
                     assert "赤" in await anext(reply.aiter_text())
                     assert not noticed.is_set()
-            await asyncio.wait_for(noticed.wait(), 5)
+            await asyncio.wait_for(noticed.wait(), 30)
         finally:
             await asyncio.to_thread(started.__exit__, None, None, None)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 
@@ -14,6 +14,8 @@ class SlowModel:
     """Speaks OpenAI's chat completions; the first word of the last message says how.
 
     `wait S`: answers after S seconds. `stream S N`: N chunks over S seconds, when asked to stream.
+    `hold N`: answers when `released` is set; asked to stream, with N chunks, one of them before.
+    `flow S`: a chunk every S seconds until `released` is set, and a last one.
     """
 
     def __init__(self) -> None:
@@ -21,6 +23,8 @@ class SlowModel:
         self.answered = 0
         self.left = 0
         """Calls whose caller went away."""
+        self.released = asyncio.Event()
+        """What is on hold ends, however long the machine took to bring it all here."""
         self._changed = asyncio.Condition()
         self.tasks: set[asyncio.Task[None]] = set()
         self.server: asyncio.Server | None = None
@@ -76,19 +80,18 @@ class SlowModel:
         assert isinstance(messages, list)
         words = str(messages[-1]["content"]).split()
         if body.get("stream"):
-            await self._stream(float(words[1]), int(words[2]), writer)
+            await self._stream(words, writer)
             return
-        await asyncio.sleep(float(words[1]))
+        await (self.released.wait() if words[0] == "hold" else asyncio.sleep(float(words[1])))
         message = {"role": "assistant", "content": f"{body['model']} {words[1]}"}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         raw = msgspec.json.encode({"choices": [choice], "model": body["model"]})
         writer.write(HEAD % len(raw) + raw)
         await writer.drain()
 
-    async def _stream(self, seconds: float, pieces: int, writer: asyncio.StreamWriter) -> None:
+    async def _stream(self, words: list[str], writer: asyncio.StreamWriter) -> None:
         writer.write(STREAM)
-        for number in range(pieces):
-            last = number == pieces - 1
+        async for number, last in self._pieces(words):
             choice = {
                 "index": 0,
                 "delta": {"content": f"{number} "},
@@ -97,10 +100,28 @@ class SlowModel:
             event = b"data: " + msgspec.json.encode({"choices": [choice]}) + b"\n\n"
             writer.write(b"%x\r\n%s\r\n" % (len(event), event))
             await writer.drain()
-            await asyncio.sleep(seconds / pieces)
         done = b"data: [DONE]\n\n"
         writer.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(done), done))
         await writer.drain()
+
+    async def _pieces(self, words: list[str]) -> AsyncIterator[tuple[int, bool]]:
+        """The number of each chunk when it is its time, and whether it is the last."""
+        if words[0] == "flow":
+            number = 0
+            while not self.released.is_set():
+                yield number, False
+                number += 1
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.released.wait(), float(words[1]))
+            yield number, True
+            return
+        pieces = int(words[-1])
+        for number in range(pieces):
+            yield number, number == pieces - 1
+            if words[0] == "stream":
+                await asyncio.sleep(float(words[1]) / pieces)
+            else:
+                await self.released.wait()
 
 
 @asynccontextmanager
