@@ -5,6 +5,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
@@ -87,6 +88,7 @@ class Recorder:
         self._queue: deque[UsageRecord] = deque(maxlen=most)
         self._most = most
         self._task: asyncio.Task[None] | None = None
+        self._ending = asyncio.Event()
         self.lost = 0
         """Records that were dropped because the sink was away for too long."""
 
@@ -98,22 +100,26 @@ class Recorder:
 
     def start(self) -> None:
         """Begin to write, in the running loop."""
+        self._ending = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name="usage")
 
     async def stop(self) -> None:
         """Write what is left, once, and end."""
         if self._task is not None:
-            self._task.cancel()
+            # Not cancelled: what a thread of the sink is writing would be written once more.
+            self._ending.set()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
         while await self._written():
             pass
 
     async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._every)
+        while not self._ending.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._every):
+                    await self._ending.wait()
             more = True
-            while more:
+            while more and not self._ending.is_set():
                 more = await self._written()
 
     async def _written(self) -> bool:

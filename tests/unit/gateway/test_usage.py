@@ -1,10 +1,12 @@
 import asyncio
+import json
+import threading
 from collections.abc import Callable, Sequence
 
 from typing_extensions import override
 
 from gateway.errors import Outcome
-from gateway.usage import Recorder, Sink, UsageRecord
+from gateway.usage import JsonLines, Recorder, Sink, UsageRecord
 
 
 def record(number: int) -> UsageRecord:
@@ -57,6 +59,29 @@ async def test_records_are_written_in_batches_and_the_rest_at_the_end():
     recorder.note(record(3))
     await recorder.stop()
     assert sink.batches == [["0", "1", "2"], ["3"]]
+
+
+async def test_what_is_being_written_when_the_end_comes_is_written_once(tmp_path):
+    began, go_on = threading.Event(), threading.Event()
+
+    class Slow(JsonLines):
+        @override
+        def _append(self, records: Sequence[UsageRecord]) -> None:
+            began.set()
+            go_on.wait(60)
+            super()._append(records)
+
+    recorder = Recorder(Slow(tmp_path / "usage.jsonl"), every=0.01)
+    recorder.start()
+    recorder.note(record(0))
+    await until(began.is_set)
+    recorder.note(record(1))
+    stopping = asyncio.create_task(recorder.stop())
+    await asyncio.sleep(0.05)
+    go_on.set()
+    await stopping
+    lines = (tmp_path / "usage.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["request_id"] for line in lines] == ["0", "1"]
 
 
 async def test_records_wait_for_a_sink_that_is_away_and_the_oldest_are_lost_and_counted():
