@@ -1,11 +1,14 @@
 """Other people's clients, each in an environment of its own, made from its lock on first use."""
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +24,21 @@ def python_of(name: str) -> Path:
     mark = home / ".locked"
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()
     python = home / "bin" / "python"
-    if not mark.exists() or mark.read_text(encoding="ascii") != digest:
-        _uv("venv", "--quiet", "--clear", "--python", sys.executable, str(home))
-        _uv("pip", "sync", "--quiet", "--python", str(python), "--require-hashes", str(lock))
-        mark.write_text(digest, encoding="ascii")
+    with _alone(HOME / f"{name}.lock"):
+        if not mark.exists() or mark.read_text(encoding="ascii") != digest:
+            _uv("venv", "--quiet", "--clear", "--python", sys.executable, str(home))
+            _uv("pip", "sync", "--quiet", "--python", str(python), "--require-hashes", str(lock))
+            mark.write_text(digest, encoding="ascii")
     return python
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Have other test processes wait, which would make the same environment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def run(name: str, script: str, *arguments: str, **environ: str) -> Any:
