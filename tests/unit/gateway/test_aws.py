@@ -27,7 +27,7 @@ KEY = f"aws_region: us-east-1, aws_access_key_id: {KEY_ID}, aws_secret_access_ke
 ROLE = "aws_role_arn: 'arn:aws:iam::1:role/r'"
 ASSUMED = b"""<AssumeRoleResponse><AssumeRoleResult><Credentials>
 <AccessKeyId>ASIAROLE</AccessKeyId><SecretAccessKey>role/secret+=</SecretAccessKey>
-<SessionToken>role-token</SessionToken><Expiration>2030-01-01T00:00:00Z</Expiration>
+<SessionToken>role-token</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration>
 </Credentials></AssumeRoleResult></AssumeRoleResponse>"""
 
 

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from typing_extensions import override
 
+from gateway.budgets import LocalBudgets
 from gateway.client import Gateway
 from gateway.errors import (
     BudgetExhausted,
@@ -291,7 +292,8 @@ async def test_a_budget_is_never_exceeded_and_passes_on_to_a_cheaper_endpoint():
     price = "price: {input_usd_per_million_tokens: 0, output_usd_per_million_tokens: 1000000}\n"
     text = config(entry("a", price + "budget: {usd: 20}"), entry("b"))
     body = BODY | {"max_tokens": 5}
-    gateway, transport = made(text, lambda _: chat_reply("x"))  # 5 output tokens: 5 USD.
+    noon = LocalBudgets(lambda: 43_200.0)  # Its day does not end meanwhile.
+    gateway, transport = made(text, lambda _: chat_reply("x"), budgets=noon)  # 5 tokens: 5 USD.
     async with gateway:
         answers = await asyncio.gather(
             *(gateway.chat("a", body) for _ in range(10)), return_exceptions=True
