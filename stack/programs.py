@@ -62,7 +62,7 @@ def spawn(program: Program, log: Path | None) -> subprocess.Popen[bytes]:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            # Runs after setuid, which would clear the setting; calls one C function and no more.
+            # Runs after setuid, which would clear the setting; calls C functions and nothing else.
             preexec_fn=_die_with_parent(program.stop_signal),  # noqa: PLW1509
             user=program.uid,
             group=program.uid,
@@ -131,10 +131,12 @@ def reap_orphans(own: Iterable[int]) -> None:
 def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
     if _LIBC is None:
         return None
-    prctl = _LIBC.prctl
+    prctl, parent = _LIBC.prctl, os.getpid()
 
     def ask_kernel() -> None:
         prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+        if os.getppid() != parent:  # It ended before we asked: nobody would ever tell us.
+            os._exit(1)
 
     return ask_kernel
 
