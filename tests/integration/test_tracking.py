@@ -21,6 +21,7 @@ from hikaku.settings import Settings
 from hikaku.specs import Extension, JobSpec
 from hikaku.storage import control, jobs, recording, tracking
 from hikaku.storage.tables import Shard
+from tests.support.gateway_server import free_port
 from tests.support.jobs import identities, record, spec, store
 from workers.tracking import Tracker
 from workers.tracking.table import FILE
@@ -88,12 +89,6 @@ class MlflowServer:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(20)
             self.process = None
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -353,6 +348,8 @@ def test_without_a_tracking_uri_nothing_is_tracked_and_nothing_lost(sessions, en
 
 
 def test_a_server_that_hangs_costs_one_timeout(sessions, ended, monkeypatch):
+    import mlflow  # noqa: F401, PLC0415  # takes its time, too
+
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
@@ -363,7 +360,7 @@ def test_a_server_that_hangs_costs_one_timeout(sessions, ended, monkeypatch):
     assert line.state == "pending"
     assert "timed out" in line.error.lower()
     assert "secret" not in line.error
-    assert took < 30, "importing MLflow, and one second"
+    assert took < 30, "one second, and not one for each try"
 
 
 def test_a_deleted_experiment_is_named(server, client, sessions, ended):
@@ -388,7 +385,7 @@ def test_mlflow_away_is_said_and_caught_up_with(server, client, sessions, ended)
     assert "refused" in line.error
 
     server.start()
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE
     while line_of(sessions, ended).state != "synced":  # as the sweep does it
         assert time.monotonic() < until
         with sessions.begin() as session:
