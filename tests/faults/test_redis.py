@@ -29,16 +29,17 @@ def test_a_broker_that_is_flushed_and_killed_and_comes_back_empty_loses_nothing(
 
 def test_a_limit_of_the_whole_cluster_holds_while_the_broker_is_flushed_and_killed(place):
     place.workers(2)
-    job = place.submit(200, endpoints=[LIMITED])
-    place.wait_done(job, 40)
+    job = place.submit(440, endpoints=[LIMITED])
+    place.wait_done(job, 80)
     redis.Redis.from_url(place.valkey.url).flushall()
-    place.wait_done(job, 100)
+    place.wait_done(job, 160)
     place.valkey.kill()
-    place.wait_done(job, 140)
+    place.wait_done(job, 320)
     place.valkey.start()
-    assert place.finish(job).calls == 200
-    # A flush, a loss and a return each begin the count anew, with a second's worth at most.
-    assert too_fast(place.asked(job), per_second=RPM / 60, burst=3 * RPM / 60, over=4) == []
+    assert place.finish(job).calls == 440
+    # A flush, a loss and a return each begin the count anew, with a second's worth at most; and
+    # on a busy machine those of two seconds may arrive at once.
+    assert too_fast(place.asked(job), per_second=RPM / 60, burst=5 * RPM / 60, over=10) == []
 
 
 @pytest.fixture
