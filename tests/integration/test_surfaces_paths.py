@@ -120,7 +120,7 @@ def test_an_answer_says_under_which_id_and_how_long(http):
         for stream in (False, True):
             answer = http.post(path, json={**body, "stream": stream}, headers=given)
             assert answer.headers["x-request-id"] == "mine-1", path
-            assert float(answer.headers["x-hikaku-overhead-ms"]) < 1000
+            assert 0 < float(answer.headers["x-hikaku-overhead-ms"]) < 30_000
             assert answer.headers["x-hikaku-attempts"] == "1"
     evil = http.post("/v1/chat/completions", json=ASKED, headers={"x-request-id": "a b"})
     assert "a b" not in evil.headers.get("x-request-id", "")

@@ -204,7 +204,8 @@ def test_calls_of_jobs_come_from_their_shards(sessions):
         cells = session.scalar(select(func.sum(Shard.n_cells))) or 0
         shards = session.scalar(select(func.count()).select_from(Shard)) or 0
     with sessions() as session:
-        since, until = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
+        now = session.scalars(select(func.now())).one()
+        since, until = now - timedelta(hours=1), now + timedelta(hours=1)
         by_endpoint = usage.used(session, since, until, "endpoint")
         (project,) = usage.used(session, since, until, "caller")
     assert submitted.job_id

@@ -42,7 +42,7 @@ def working(hikaku_url, tmp_path):
 def until(sessions):
     def wait(job_id: str) -> None:
         over = Event()
-        for _ in range(400):
+        for _ in range(1_800):
             with sessions() as session:
                 state = JobState(jobs.get(session, job_id).state)
             if state.is_final or state is JobState.PAUSED:

@@ -159,7 +159,7 @@ def test_an_upload_that_is_cut_off_stores_nothing(served, sessions):
         upload(served, broken())
     # The transaction ends when the server notices; another upload goes on undisturbed.
     assert upload(served, rows(1)).status_code == 201
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with sessions() as session:
             if session.scalar(select(func.count()).select_from(DatasetRow)) == 1:
@@ -235,7 +235,7 @@ def test_an_open_stream_does_not_hold_up_the_end(tmp_path, hikaku_url):
             began = time.monotonic()
             served.process.send_signal(signal.SIGTERM)
             list(lines)
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 8  # Those that have to be cut off are after ten.
         assert served.process.wait(30) in {0, -signal.SIGTERM}  # uvicorn ends by the signal
 
 
