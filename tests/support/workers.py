@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +31,9 @@ ROOT = Path(__file__).parents[2]
 
 PATIENCE = 90.0
 """Seconds that anything may take before a test gives up."""
+
+CONCURRENCY = 16
+"""Calls at once at an endpoint of `chaos`."""
 
 
 @dataclass(kw_only=True)
@@ -146,22 +149,26 @@ class CallLog:
     def events(self) -> list[dict[str, Any]]:
         if not self.path.exists():
             return []
-        lines = self.path.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
+        # A line that is being written has no end yet.
+        whole, _, _ = self.path.read_bytes().rpartition(b"\n")
+        return [json.loads(line) for line in whole.splitlines()]
 
     def calls(self) -> int:
         return sum(event["event"] == "call" for event in self.events())
 
-    def in_flight(self, pid: int) -> int:
-        """Calls of a process that arrived and were not answered."""
-        count = Counter(event["event"] for event in self.events() if event["pid"] == pid)
-        return count["call"] - count["answer"]
+    def askers(self) -> dict[str, list[int]]:
+        """The processes that asked each prompt, call by call."""
+        found: defaultdict[str, list[int]] = defaultdict(list)
+        for event in self.events():
+            if event["event"] == "call":
+                found[event["prompt"]].append(event["pid"])
+        return found
 
-    def answered_more_than_once(self) -> dict[str, int]:
+    def answered_more_than_once(self, since: float) -> dict[str, int]:
         answers = Counter(
             event["prompt"]
             for event in self.events()
-            if event["event"] == "answer" and event["outcome"] == "200"
+            if event["event"] == "answer" and event["outcome"] == "200" and event["at"] > since
         )
         return {prompt: n for prompt, n in answers.items() if n > 1}
 
@@ -172,7 +179,7 @@ def chaos(name: str, log: Path | None = None, **settings: Any) -> dict[str, Any]
         "name": name,
         "endpoint_type": "llm/v1/chat",
         "model": {"provider": "chaos", "name": f"{name}-model", "config": config},
-        "limits": {"concurrency": 16},
+        "limits": {"concurrency": CONCURRENCY},
     }
 
 
