@@ -1,6 +1,5 @@
 """The API or the scheduler dies with a job, a slot or a dead worker's shard half in hand."""
 
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from hikaku.failpoints import Point
 from hikaku.storage import schedules
 from hikaku.storage.tables import Job, Schedule, Slot
 from tests.support.arena import Arena, Member, fault_job
+from tests.support.gateway_server import free_port
 from tests.support.history import doubled_slots
 
 CELLS = 60
@@ -21,9 +21,7 @@ CELLS = 60
 @contextmanager
 def front(place: Arena, failpoints: str = "") -> Iterator[tuple[Member, str]]:
     """Run an API process; gives it and its URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     member = place.start("api", "api.main", failpoints=failpoints, HIKAKU_PORT=str(port))
     url = f"http://127.0.0.1:{port}"
     try:
