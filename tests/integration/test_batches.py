@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from pydantic import SecretStr
+from sqlalchemy import func, update
 from starlette.testclient import TestClient
 
 from api.context import Context
@@ -23,6 +24,7 @@ from gateway.config import parse
 from hikaku.queue import Queue, celery_app
 from hikaku.storage import jobs
 from hikaku.storage.connection import Reader, open_engine, open_sessions
+from hikaku.storage.tables import Batch
 from tests.clients.environments import run
 from tests.integration.test_api.test_api_server import (
     MIB,
@@ -198,7 +200,7 @@ def test_the_sdk_lists_deletes_and_fails_as_at_openai(found):
 
 @pytest.fixture
 def brief(running) -> Iterator[TestClient]:
-    """An API whose batches have two seconds."""
+    """An API whose batches have an hour."""
     text = (running.directory / "gateway.yaml").read_text(encoding="utf-8")
     context = Context(
         sessions=running.sessions,
@@ -207,7 +209,7 @@ def brief(running) -> Iterator[TestClient]:
         gateway=Gateway(parse(text, {})),
         guard=guard_for("127.0.0.1", SecretStr(KEY)),
         version="1",
-        batch_window=timedelta(seconds=2),
+        batch_window=timedelta(hours=1),
     )
     headers = {"authorization": f"Bearer {KEY}"}
     application = create_app(context)
@@ -215,6 +217,7 @@ def brief(running) -> Iterator[TestClient]:
         yield client
 
 
+@pytest.mark.usefixtures("found")  # which counts the batches that there are
 def test_what_is_left_when_the_time_is_up_expires_and_the_rest_is_kept(brief, running):
     lines = [
         {
@@ -237,6 +240,11 @@ def test_what_is_left_when_the_time_is_up_expires_and_the_rest_is_kept(brief, ru
     def now():
         return brief.get(f"/v1/batches/{batch_id}").json()
 
+    assert now()["expires_at"] - now()["created_at"] == 3_600
+    running.wait(lambda: now()["request_counts"]["completed"] > 0, "some to be answered")
+    with running.sessions.begin() as session:  # the hour passes
+        over = update(Batch).where(Batch.id == batch_id)
+        session.execute(over.values(expires_at=func.clock_timestamp()))
     running.wait(lambda: now()["status"] == "expired", "the batch to expire")
     batch = now()
     assert batch["expired_at"] >= batch["expires_at"]
