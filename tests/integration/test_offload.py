@@ -88,7 +88,9 @@ def running(town, vendor):
         town.start(f"scheduler-{len(town.processes)}", "scheduler")
         alive = [f"scheduler-{len(town.processes) - 1}"]
     log = town.directory / f"{alive[0]}.log"
-    town.wait(lambda: "ready." in log.read_text(encoding="utf-8"), "the scheduler")
+    town.wait(
+        lambda: "ready." in log.read_text(encoding="utf-8", errors="replace"), "the scheduler"
+    )
     return town
 
 

@@ -186,7 +186,7 @@ def _handler(vendor: BatchVendor) -> type[BaseHTTPRequestHandler]:  # noqa: C901
     def post(path: str, raw: bytes) -> Any:
         if path == "/v1/files":
             content = raw.split(b"\r\n\r\n", 2)[2].rsplit(b"\r\n--", 1)[0]
-            file_id = f"file-{len(vendor.files)}"
+            file_id = f"file-{uuid4().hex}"
             vendor.files[file_id] = content
             return {"id": file_id}
         body = json.loads(raw or b"{}")
@@ -216,9 +216,10 @@ def _handler(vendor: BatchVendor) -> type[BaseHTTPRequestHandler]:  # noqa: C901
     def get(path: str) -> Any:
         match path.removeprefix("/v1/").partition("?")[0].split("/"):
             case ["batches"]:
-                return {"data": [openai_batch(b) for b in reversed(vendor.batches.values())]}
+                return {"data": [openai_batch(b) for b in reversed(list(vendor.batches.values()))]}
             case ["messages", "batches"]:
-                return {"data": [anthropic_batch(b) for b in reversed(vendor.batches.values())]}
+                found = reversed(list(vendor.batches.values()))
+                return {"data": [anthropic_batch(b) for b in found]}
             case ["batches", batch_id]:
                 return openai_batch(vendor.batches[batch_id])
             case ["messages", "batches", batch_id]:
