@@ -28,7 +28,7 @@ def new_uuid() -> UUID:
 
 
 def new_id(prefix: str) -> str:
-    """Make an id such as `job_01kb...`; later ids sort after earlier ones."""
+    """Make an id such as `job_01kb...`; ids of a later millisecond sort after earlier ones."""
     return encode(prefix, new_uuid())
 
 

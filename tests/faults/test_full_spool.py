@@ -33,8 +33,13 @@ def test_workers_whose_disk_is_full_ask_as_far_as_they_can_note_it(place):
     place.wait_done(job, CELLS // 6)
     for worker in workers:
         allow(worker, FULL)
-    said: list[str] = []  # for as long as there is no room, which may come
-    place.wait(lambda: said.extend(troubles(place)) or bool(said), "one to say that it is full")
+    said: list[str] = []  # kept: there may be room again by the time of another look
+
+    def are_full() -> bool:
+        said.extend(troubles(place))
+        return bool(said)
+
+    place.wait(are_full, "one to say that it is full")
     assert "no room for the spool" in said[0]
     place.mood()
     assert place.finish(job).calls == CELLS, "the segments that there are were used again"
