@@ -22,7 +22,7 @@ class SlowModel:
         self.running = 0
         self.answered = 0
         self.left = 0
-        """Calls whose caller went away."""
+        """Calls whose caller went away; a probe of its health is none."""
         self.released = asyncio.Event()
         """What is on hold ends, however long the machine took to bring it all here."""
         self._changed = asyncio.Condition()
@@ -51,10 +51,12 @@ class SlowModel:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        is_call = False
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
-                if head.startswith(b"GET"):  # It has no health to show.
+                is_call = not head.startswith(b"GET")
+                if not is_call:  # It has no health to show.
                     writer.write(b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n")
                     continue
                 length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
@@ -70,7 +72,7 @@ class SlowModel:
         except asyncio.IncompleteReadError:
             pass
         except ConnectionError:
-            self.left += 1
+            self.left += is_call
         finally:
             self._writers.discard(writer)
             writer.close()
