@@ -20,7 +20,7 @@ READING = 3.0
 """Seconds that an answer which left the provider may need to be in the asker's spool: an asker
 that a busy machine does not let run for a while reads nothing."""
 
-STORING = 4.0
+STORING = 2.0
 """Seconds that an answer in the spool may need to be in Postgres."""
 
 ANSWERED = frozenset({"ok", "refused", "truncated"})
