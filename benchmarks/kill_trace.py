@@ -19,7 +19,7 @@ import psycopg
 from _stack import MODELS, Stack, figure, lines, questions, stack
 
 from hikaku.jobs import CellRecord
-from workers.spool import Orphan, segments
+from workers.orphans import Orphan, segments
 
 Cells = set[tuple[int, int]]
 """Endpoint and row of each."""

@@ -135,7 +135,12 @@ class Engine:
         if self._hub is not None:
             self._hub.me = str(lease.worker)  # So that who adopts the spool can free its places.
         recorder = Recorder(
-            self._database, spool, settings.spool_dir, tell=lease.tell, on_death=self._bury
+            self._database,
+            spool,
+            settings.spool_dir,
+            tell=lease.tell,
+            on_death=self._bury,
+            patience=settings.lease_seconds,
         )
         await lease.join()
         await self._gateway.__aenter__()

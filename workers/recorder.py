@@ -20,7 +20,8 @@ from hikaku.jobs import CellCalls, CellRecord, Outcome, failure
 from hikaku.storage import budgets, recording, shards
 from workers.database import DATABASE_ERRORS, Database
 from workers.errors import NoRoom
-from workers.spool import Orphan, Spool, key_of, owner_of, segments
+from workers.orphans import PATIENCE, Orphan, owner_of, segments
+from workers.spool import Spool, key_of
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +49,10 @@ class Recorder:
         database: Database,
         spool: Spool,
         directory: Path,
+        *,
         tell: Callable[[str | None], object] = lambda _: None,
         on_death: Callable[[UUID], Awaitable[None]] | None = None,
+        patience: float = PATIENCE,
     ) -> None:
         """Make the writer of one process.
 
@@ -59,6 +62,7 @@ class Recorder:
             directory: Of the spools of this machine.
             tell: Told what keeps this process from asking, and None when nothing does any more.
             on_death: Told of each worker that is dead, once all that it was answered is stored.
+            patience: Seconds that another process may take to store what a dead one left.
         """
         self._database = database
         self._spool = spool
@@ -74,6 +78,7 @@ class Recorder:
         self._adopting = asyncio.Lock()
         self._tell = tell
         self._on_death = on_death
+        self._patience = patience
         self._full: asyncio.Task[None] | None = None
         """Looks for room while the disk has none."""
 
@@ -145,7 +150,7 @@ class Recorder:
         async with self._adopting:
             dead: dict[UUID | None, bool] = {}
             for path in await asyncio.to_thread(segments, self._directory):
-                orphan = await asyncio.to_thread(Orphan.adopt, path)
+                orphan = await asyncio.to_thread(Orphan.adopt, path, patience=self._patience)
                 if orphan is not None:
                     owner, is_whole = owner_of(path), await self._inherit(orphan)
                     dead[owner] = dead.get(owner, True) and is_whole

@@ -18,14 +18,10 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID
 
 import msgspec
 
-from hikaku.failpoints import Point, reach
 from hikaku.jobs import CellAddress, CellCalls, CellRecord
 
 SEGMENT_BYTES = 8 * 1024 * 1024
@@ -217,95 +213,8 @@ class Spool:
         return Segment(path, self._segment_bytes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inheritance:
-    """What a dead process left behind."""
-
-    records: tuple[CellRecord, ...]
-    """Cells it was answered for."""
-    unsettled: tuple[CellCalls, ...]
-    """Cells it was still asking for, with the calls made so far."""
-
-
-class Orphan:
-    """A segment whose owner is gone; locked by whoever adopts it."""
-
-    def __init__(self, path: Path, file: int) -> None:
-        self._path = path
-        self._file = file
-
-    @staticmethod
-    def adopt(path: Path) -> "Orphan | None":
-        """Lock a segment; None if its owner lives, or somebody else has stored it.
-
-        One that is being adopted is waited for, which may take as long as storing it takes: who
-        claims its shards before that would ask again what has been answered.
-        """
-        is_adopted = path.suffix == ADOPTING
-        try:
-            file = os.open(path, os.O_RDWR)
-        except FileNotFoundError:  # stored, or taken by somebody who is storing it now
-            return None if is_adopted else Orphan.adopt(path.with_suffix(ADOPTING))
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if is_adopted else fcntl.LOCK_NB))
-        except BlockingIOError:
-            os.close(file)
-            return None
-        if os.fstat(file).st_nlink == 0:  # stored and removed meanwhile
-            os.close(file)
-            return None
-        adopted = path.with_suffix(ADOPTING)
-        with suppress(FileNotFoundError):  # its last adopter renamed it, and died
-            path.rename(adopted)
-        reach(Point.ADOPT_AFTER_LOCK)
-        return Orphan(adopted, file)
-
-    def read(self) -> Inheritance:
-        """Read what is in it, up to the first torn line."""
-        records: dict[CellKey, CellRecord] = {}
-        calls: dict[CellKey, dict[tuple[int, int], CellCalls]] = {}
-        for line in _lines(self._path.read_bytes()):
-            key = key_of(line.address)
-            match line:
-                case CellRecord():
-                    records[key] = line
-                case CellCalls():
-                    call = (line.address.epoch, line.attempts[0].number)
-                    calls.setdefault(key, {})[call] = line
-        unsettled = [call for key in calls.keys() - records.keys() for call in calls[key].values()]
-        return Inheritance(records=tuple(records.values()), unsettled=tuple(unsettled))
-
-    def remove(self) -> None:
-        """Delete it: Postgres has everything."""
-        self._path.unlink(missing_ok=True)
-        os.close(self._file)
-
-    def release(self) -> None:
-        """Let go of it untouched; somebody tries again later."""
-        os.close(self._file)
-
-    def refuse(self) -> Path:
-        """Put it aside for a person to look at, and let go of it."""
-        refused = self._path.with_suffix(".refused")
-        self._path.rename(refused)
-        os.close(self._file)
-        return refused
-
-
-def owner_of(segment: Path) -> UUID | None:
-    """Tell which worker wrote a segment, by its name; None if that is no worker's."""
-    try:
-        return UUID(segment.stem.rsplit("-", 1)[0])
-    except ValueError:
-        return None
-
-
-def segments(directory: Path) -> list[Path]:
-    """List the segments in a directory, of the living and of the dead."""
-    return sorted(path for path in directory.iterdir() if path.suffix in {OWNED, ADOPTING})
-
-
-def _lines(content: bytes) -> Iterator[Line]:
+def lines(content: bytes) -> Iterator[Line]:
+    """Read the lines of a segment, up to the first torn one."""
     position = 0
     while position + _FRAME.size <= len(content):
         length, checksum = _FRAME.unpack_from(content, position)

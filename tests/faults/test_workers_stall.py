@@ -50,6 +50,19 @@ def test_a_worker_frozen_in_a_transaction_holds_nobody_up(place, point):
     place.finish(job)
 
 
+@pytest.mark.parametrize("point", [Point.ADOPT_AFTER_LOCK, Point.ADOPT_BEFORE_REMOVE])
+def test_a_worker_frozen_over_a_dead_ones_spool_holds_nobody_up(place, point):
+    place.no_workers()
+    job = place.submit(CELLS)
+    first = place.armed(Point.AFTER_SPOOL_BEFORE_COPY, 30)
+    place.await_death(first, Point.AFTER_SPOOL_BEFORE_COPY)
+    frozen = place.frozen(point)
+    place.start("worker")
+    assert place.wait_final(job) is JobState.COMPLETED
+    place.thaw(frozen)
+    place.finish(job)
+
+
 def test_a_worker_that_is_asked_to_stop_finishes_its_calls_and_buys_none_again(place):
     place.mood(seconds=1.5, spread=0.1)
     leaving, staying = place.workers(2)

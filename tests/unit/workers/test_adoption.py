@@ -9,8 +9,9 @@ import pytest
 from hikaku.ids import new_uuid
 from hikaku.jobs import CellAddress, CellRecord, Outcome
 from workers import recorder
+from workers.orphans import segments
 from workers.recorder import Recorder
-from workers.spool import Spool, key_of, segments
+from workers.spool import Spool, key_of
 
 
 class Remembering:

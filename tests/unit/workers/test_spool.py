@@ -1,3 +1,4 @@
+import fcntl
 import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -18,7 +19,8 @@ from hikaku.jobs import (
     Outcome,
 )
 from workers import spool as spools
-from workers.spool import Orphan, Spool, key_of, segments
+from workers.orphans import Orphan, segments
+from workers.spool import Spool, key_of
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -143,6 +145,44 @@ def test_who_listed_a_spool_before_it_was_taken_waits_for_it_too(tmp_path):
             second.result(timeout=0.2)
         first.remove()
         assert second.result(timeout=60) is None
+
+
+def test_nobody_takes_a_spool_for_a_living_one_s_while_its_adopter_names_it(tmp_path):
+    spool = Spool(tmp_path, "a")
+    spool.settled(record())
+    die(spool)
+    (listed,) = segments(tmp_path)
+    directory, locked = os.open(tmp_path, os.O_RDONLY), os.open(listed, os.O_RDWR)
+    with ThreadPoolExecutor(2) as others:
+        for file in (directory, locked):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        adopted, found = others.submit(Orphan.adopt, listed), others.submit(segments, tmp_path)
+        for second in (adopted, found):
+            with pytest.raises(TimeoutError):
+                second.result(timeout=0.2)
+        named = listed.rename(listed.with_suffix(spools.ADOPTING))
+        os.close(directory)
+        assert found.result(timeout=60) == [named]
+        with pytest.raises(TimeoutError):
+            adopted.result(timeout=0.2)
+        named.unlink()
+        os.close(locked)
+        assert adopted.result(timeout=60) is None
+
+
+def test_an_adopter_that_does_not_go_on_holds_nobody_up(tmp_path):
+    spool = Spool(tmp_path, "a")
+    spool.settled(record())
+    die(spool)
+    (frozen,) = orphans(tmp_path)
+    (path,) = segments(tmp_path)
+    second = Orphan.adopt(path, patience=0.1)
+    assert second is not None
+    assert second.read().records == (record(),)
+    second.remove()
+    assert segments(tmp_path) == []
+    assert frozen.read().records == (record(),)
+    frozen.remove()
 
 
 def test_a_spool_whose_adopter_died_too_is_adopted_again(tmp_path):
