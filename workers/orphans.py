@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 PATIENCE = 30.0
 """Seconds that somebody who adopts a segment is waited for."""
 
+NAMING_SECONDS = 1.0
+"""Seconds that somebody who renames a segment is waited for, which takes microseconds."""
+
 _AGAIN_SECONDS = 0.02
 """Between two tries of a lock."""
 
@@ -109,14 +112,15 @@ def segments(directory: Path) -> list[Path]:
 
 @contextmanager
 def _names_stay(directory: Path) -> Iterator[None]:
-    """Let nobody rename a segment meanwhile.
+    """Let no adopter rename a segment meanwhile.
 
     Between its lock and its new name a segment that is being adopted looks like one whose owner
     lives; and who lists a directory while a name changes may see neither.
     """
     lock = os.open(directory, os.O_RDONLY)
     try:
-        _lock(lock, PATIENCE)
+        if not _lock(lock, NAMING_SECONDS):
+            log.warning("somebody does not go on in the midst of adopting a spool: not waiting")
         yield
     finally:
         os.close(lock)
@@ -129,9 +133,13 @@ def _left_behind(path: Path) -> int | None:
             file = os.open(path, os.O_RDWR)
         except FileNotFoundError:
             return None
-        if _lock(file, 0) and os.fstat(file).st_nlink:
-            path.rename(path.with_suffix(ADOPTING))
-            return file
+        try:
+            if _lock(file, 0) and os.fstat(file).st_nlink:
+                path.rename(path.with_suffix(ADOPTING))
+                return file
+        except OSError:
+            os.close(file)
+            raise
     os.close(file)
     return None
 

@@ -1,3 +1,4 @@
+import errno
 import fcntl
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from hikaku.jobs import (
     CellScore,
     Outcome,
 )
+from workers import orphans as orphanage
 from workers import spool as spools
 from workers.orphans import Orphan, segments
 from workers.spool import Spool, key_of
@@ -147,7 +149,8 @@ def test_who_listed_a_spool_before_it_was_taken_waits_for_it_too(tmp_path):
         assert second.result(timeout=60) is None
 
 
-def test_nobody_takes_a_spool_for_a_living_one_s_while_its_adopter_names_it(tmp_path):
+def test_nobody_takes_a_spool_for_a_living_one_s_while_its_adopter_names_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(orphanage, "NAMING_SECONDS", 60)
     spool = Spool(tmp_path, "a")
     spool.settled(record())
     die(spool)
@@ -168,6 +171,34 @@ def test_nobody_takes_a_spool_for_a_living_one_s_while_its_adopter_names_it(tmp_
         named.unlink()
         os.close(locked)
         assert adopted.result(timeout=60) is None
+
+
+def test_one_that_stands_still_in_the_midst_of_naming_a_spool_holds_nobody_up(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(orphanage, "NAMING_SECONDS", 0.05)
+    spool = Spool(tmp_path, "a")
+    spool.settled(record())
+    die(spool)
+    directory = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(directory, fcntl.LOCK_EX)
+    assert inherited(tmp_path).records == (record(),)
+    os.close(directory)
+
+
+def test_a_spool_that_cannot_be_named_is_left_for_others(tmp_path, monkeypatch):
+    spool = Spool(tmp_path, "a")
+    spool.settled(record())
+    die(spool)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", full)
+        with pytest.raises(OSError, match="No space"):
+            orphans(tmp_path)
+    assert inherited(tmp_path).records == (record(),)
 
 
 def test_an_adopter_that_does_not_go_on_holds_nobody_up(tmp_path):
