@@ -33,6 +33,9 @@ BEAT_EVERY = 1.0
 PRESENT = 5.0
 """Seconds after its last beat that a process counts as running, and its places as taken."""
 TRY_EVERY = 0.5
+SILENCE = 30.0
+"""Seconds without news after which the line to them is tried: a half-open one is never cut."""
+SIGN_WITHIN = 5.0
 _CANCEL_AGAIN = 0.05
 _WITHOUT = 4
 """Into how many parts a limit is divided at least while the store is away."""
@@ -292,15 +295,19 @@ class Hub:
                 await self._heard(listener)
             await asyncio.sleep(TRY_EVERY)
             listener = await self._subscribed()
-            if listener is not None:
+            if listener is not None and not self.away:  # else `_recover` tells them
                 for watcher in list(self._watchers):
                     watcher.returned()
 
     async def _heard(self, listener: PubSub) -> None:
-        """Hear the news until the line is cut."""
+        """Hear the news until the line is cut, or shows no sign of life."""
         try:
             while True:
-                message = await listener.get_message(timeout=30.0)
+                message = await listener.get_message(timeout=SILENCE)
+                if message is None:
+                    await listener.ping()
+                    async with asyncio.timeout(SIGN_WITHIN):
+                        message = await listener.get_message(timeout=None)
                 if message is not None and message["type"] == "message":
                     self._hear(message["data"])
         except _FAILURES as error:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from inspect import isawaitable
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -27,6 +28,7 @@ from gateway.shared.gate import SharedGate
 from gateway.shared.gates import SharedGates
 from gateway.shared.hub import Hub
 from stack.valkey import EmbeddedValkey
+from tests.support.relay import relay
 from tests.support.services import running_valkey, valkey
 
 __all__ = ["valkey"]
@@ -277,6 +279,38 @@ async def test_news_are_heard_by_a_process_that_has_only_just_begun(opened, monk
             second.leave(0, None, Outcome.OK)
             await asyncio.sleep(0.01)
     asyncio.ensure_future(waiting).cancel()
+
+
+async def test_a_process_whose_line_to_the_news_is_dead_and_never_cut_hears_them_again(
+    opened, valkey, prefix, stack, monkeypatch
+):
+    for name, seconds in {"ANSWER_WITHIN": 1.0, "SILENCE": 0.3, "SIGN_WITHIN": 1.0}.items():
+        monkeypatch.setattr(f"gateway.shared.hub.{name}", seconds)
+    with relay(Path(valkey.broker_url.removeprefix("redis+socket://"))) as wire:
+        url = f"redis://127.0.0.1:{wire.port}/0"
+        far = await stack.enter_async_context(Hub(url, prefix=prefix))
+        (first,), second = await gates(opened, endpoint(), 1), SharedGates(far, job=True)
+        gate = second.of(endpoint())
+        assert not await is_held_up(gate)
+        wire.go_silent()
+        await settled(lambda: far.away)
+        wire.leave_half_open()
+        await settled(lambda: not far.away)
+        assert not await is_held_up(gate)  # It knows again what is known.
+        await first.block(timedelta(seconds=600))
+        async with asyncio.timeout(60):
+            while not await is_held_up(gate):  # noqa: ASYNC110 - nobody tells us
+                await asyncio.sleep(0.05)
+
+
+async def is_held_up(gate: Gate) -> bool:
+    try:
+        async with asyncio.timeout(2):
+            await passed(gate)
+    except TimeoutError:
+        return True
+    gate.leave(0, None, Outcome.OK)
+    return False
 
 
 async def test_whoever_may_not_wait_so_long_hears_so_at_once(opened):

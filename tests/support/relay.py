@@ -36,6 +36,10 @@ class Relay:
         """
         self._delay, self._stall, self._often = delay, stall, often
 
+    def leave_half_open(self) -> None:
+        """Forward new connections; those of before stay as they are, and nobody resets them."""
+        self._silent = threading.Event()
+
     def heal(self) -> None:
         """Forward again; who was cut off meanwhile is reset."""
         self._silent.clear()
@@ -61,15 +65,16 @@ class Relay:
                 self._drop(near, far)
                 continue
             for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+                pump = (source, sink, self._silent)
+                threading.Thread(target=self._pump, args=pump, daemon=True).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, silent: threading.Event) -> None:
         with suppress(OSError):
             while chunk := source.recv(65536):
                 if self._delay:
                     lost = self._chance.random() < self._often
                     time.sleep(self._stall if lost else self._delay)
-                if not self._silent.is_set():
+                if not silent.is_set():
                     sink.sendall(chunk)
         self._drop(source, sink)
 
