@@ -168,6 +168,8 @@ class Watcher:
         self._file = file
         self._every = every
         self._status = file.status
+        self._lags = False
+        """Whether a new configuration could be read and not be put in use."""
         self._task: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
 
@@ -207,18 +209,21 @@ class Watcher:
     async def _look(self, *, force: bool) -> None:
         # Parsing and binding take long for large files: in a thread, they delay no call.
         async with self._one_at_a_time:
-            found = await asyncio.to_thread(self._read, force=force)
-            if found is None:
-                self._status = self._file.status
+            lagged, self._lags = self._lags, True
+            found = await asyncio.to_thread(self._read, force=force, again=lagged)
+            if found is not None:
+                catalog, lines = found
+                self._gateway.install(catalog, lines)
+                log.info("new configuration in use", extra={"endpoints": len(catalog.endpoints)})
+            elif lagged:
                 return
-            catalog, lines = found
-            self._gateway.install(catalog, lines)
-            self._status = self._file.status
-            log.info("new configuration in use", extra={"endpoints": len(catalog.endpoints)})
+            self._lags, self._status = False, self._file.status
 
-    def _read(self, *, force: bool) -> tuple[Catalog, Lines] | None:
+    def _read(self, *, force: bool, again: bool) -> tuple[Catalog, Lines] | None:
         with _giving_way():
             catalog = self._file.changed(force=force)
+            if catalog is None and force and again:
+                catalog = self._file.latest()
             return (catalog, self._gateway.prepared(catalog)) if catalog is not None else None
 
 

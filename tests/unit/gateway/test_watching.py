@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+import pytest
 from typing_extensions import override
 
 from gateway.client import Gateway
@@ -34,3 +35,32 @@ async def test_a_new_configuration_is_told_of_when_calls_go_by_it_and_not_before
         assert told[-1] == first
         path.write_text("endpoints:\n" + ECHO % "a" + "    modle: x\n", encoding="utf-8")
         assert "line 3" in ((await watcher.reload()).error or "")
+
+
+async def test_a_configuration_that_could_not_be_put_in_use_is_not_told_of_and_tried_again(
+    tmp_path,
+):
+    broken = True
+
+    class Failing(Gateway):
+        @override
+        def prepared(self, catalog: Catalog) -> Lines:
+            if broken and "b" in catalog.endpoints:
+                raise RuntimeError("no memory left")
+            return super().prepared(catalog)
+
+    path = tmp_path / "gateway.yaml"
+    path.write_text("endpoints:\n" + ECHO % "a", encoding="utf-8")
+    file = ConfigFile(path, {}, sleep=lambda _: None)
+    gateway = Failing(file.first(), ScriptedTransport(lambda _: chat_reply("x")))
+    watcher = Watcher(gateway, file, every=60)
+    first = watcher.status.loaded_at
+    async with gateway:
+        path.write_text("endpoints:\n" + ECHO % "a" + ECHO % "b", encoding="utf-8")
+        with pytest.raises(RuntimeError):
+            await watcher.reload()
+        await watcher._look(force=False)
+        assert watcher.status.loaded_at == first
+        broken = False
+        assert (await watcher.reload()).loaded_at != first
+        assert "b" in gateway.catalog.endpoints
