@@ -41,10 +41,12 @@ def test_the_work_of_a_killed_worker_is_taken_up_before_its_lease_ends(place):
     place.no_workers()
     hour = {"HIKAKU_LEASE_SECONDS": "300"}
     victim, _ = place.start("worker", **hour), place.start("worker", **hour)
+    place.mood(seconds=0.5)  # long enough a job that the victim has a part of it
     job = place.submit(CELLS)
     place.wait_asking(victim)
     place.wait_done(job, CELLS // 8)
     place.kill(victim)
+    place.mood()
     place.finish(job)
     place.no_workers()
 

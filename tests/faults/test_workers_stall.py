@@ -61,18 +61,23 @@ def test_a_worker_frozen_over_a_dead_ones_spool_holds_nobody_up(place, point):
     assert place.wait_final(job) is JobState.COMPLETED
     place.thaw(frozen)
     place.finish(job)
+    place.mood(seconds=0.5)  # long enough a job that one worker does not do it alone
+    another = place.submit(CELLS)
+    place.wait_asking(frozen)
+    place.mood()
+    place.finish(another)
 
 
 def test_a_worker_that_is_asked_to_stop_finishes_its_calls_and_buys_none_again(place):
     place.mood(seconds=1.5, spread=0.1)
     leaving, staying = place.workers(2)
-    job = place.submit(120)
+    job = place.submit(320)  # more shards than one worker takes at once
     place.wait_asking(leaving)
     place.wait_calls(20)
     place.dismiss(leaving)
     place.mood(seconds=0.05)
     found = place.finish(job)
-    assert found.calls == 120
+    assert found.calls == 320
     assert staying.process.poll() is None
 
 

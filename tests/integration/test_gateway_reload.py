@@ -70,6 +70,7 @@ class Load:
         assert text.endswith("data: [DONE]\n\n"), text[-300:]
         numbers = [int(number) for number in re.findall(r'"content": ?"(\d+) "', text)]
         assert numbers == list(range(len(numbers)))
+        assert re.search(r'"finish_reason": ?"stop"', text), "the last chunk is missing"
         return len(numbers)
 
     @asynccontextmanager
