@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import secrets
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import psutil
 
+from hikaku.locks import lock
 from stack.errors import AlreadyRunningError
 
 LOG_FOLDER = "logs"
@@ -44,13 +44,13 @@ class Folder:
             AlreadyRunningError: Another process holds it.
         """
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        if not _locked(lock):
-            os.close(lock)
+        held = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        if not lock(held, _LOOK_SECONDS):
+            os.close(held)
             raise AlreadyRunningError(self._who_runs())
-        os.ftruncate(lock, 0)
-        os.write(lock, b"%d" % os.getpid())
-        self._lock = lock
+        os.ftruncate(held, 0)
+        os.write(held, b"%d" % os.getpid())
+        self._lock = held
         self.logs.mkdir(exist_ok=True)
         (self.path / ".gitignore").write_text("*\n", encoding="utf-8")
 
@@ -64,15 +64,15 @@ class Folder:
     def is_held(self) -> bool:
         """Whether some process, this one included, holds the folder."""
         try:
-            lock = os.open(self.path / "lock", os.O_RDWR)
+            held = os.open(self.path / "lock", os.O_RDWR)
         except OSError:
             return False
         try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared by all who only look
+            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared by all who only look
         except BlockingIOError:
             return True
         finally:
-            os.close(lock)
+            os.close(held)
         return False
 
     def describe(self, description: Mapping[str, object]) -> None:
@@ -136,20 +136,6 @@ class Folder:
         ) as file:
             file.write(text + "\n")
         unfinished.replace(path)
-
-
-def _locked(lock: int) -> bool:
-    """Take a lock, unless somebody keeps it."""
-    until = time.monotonic() + _LOOK_SECONDS
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                return False
-            time.sleep(0.02)
-        else:
-            return True
 
 
 def _read(path: Path) -> dict[str, Any] | None:

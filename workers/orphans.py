@@ -1,9 +1,7 @@
 """What dead processes left in their spools; it is stored before anything of theirs is claimed."""
 
-import fcntl
 import logging
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from uuid import UUID
 
 from hikaku.failpoints import Point, reach
 from hikaku.jobs import CellCalls, CellRecord
+from hikaku.locks import lock
 from workers.spool import ADOPTING, OWNED, CellKey, key_of, lines
 
 log = logging.getLogger(__name__)
@@ -21,9 +20,6 @@ PATIENCE = 30.0
 
 NAMING_SECONDS = 1.0
 """Seconds that somebody who renames a segment is waited for, which takes microseconds."""
-
-_AGAIN_SECONDS = 0.02
-"""Between two tries of a lock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,13 +113,13 @@ def _names_stay(directory: Path) -> Iterator[None]:
     Between its lock and its new name a segment that is being adopted looks like one whose owner
     lives; and who lists a directory while a name changes may see neither.
     """
-    lock = os.open(directory, os.O_RDONLY)
+    held = os.open(directory, os.O_RDONLY)
     try:
-        if not _lock(lock, NAMING_SECONDS):
+        if not lock(held, NAMING_SECONDS):
             log.warning("somebody does not go on in the midst of adopting a spool: not waiting")
         yield
     finally:
-        os.close(lock)
+        os.close(held)
 
 
 def _left_behind(path: Path) -> int | None:
@@ -134,7 +130,7 @@ def _left_behind(path: Path) -> int | None:
         except FileNotFoundError:
             return None
         try:
-            if _lock(file, 0) and os.fstat(file).st_nlink:
+            if lock(file, 0) and os.fstat(file).st_nlink:
                 path.rename(path.with_suffix(ADOPTING))
                 return file
         except OSError:
@@ -150,24 +146,10 @@ def _being_adopted(path: Path, patience: float) -> int | None:
         file = os.open(path, os.O_RDWR)
     except FileNotFoundError:
         return None
-    is_ours = _lock(file, patience)
+    is_ours = lock(file, patience)
     if os.fstat(file).st_nlink == 0:
         os.close(file)
         return None
     if not is_ours:
         log.warning("who adopts a spool does not go on: storing it too", extra={"file": str(path)})
     return file
-
-
-def _lock(file: int, patience: float) -> bool:
-    """Lock an open file; False if somebody else has kept the lock for so many seconds."""
-    until = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                return False
-            time.sleep(_AGAIN_SECONDS)
-        else:
-            return True

@@ -1,6 +1,7 @@
 """What is told of a configuration, and when."""
 
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from typing_extensions import override
@@ -14,6 +15,15 @@ from tests.support.gateway_wire import ScriptedTransport, chat_reply
 ECHO = "  - {name: %s, endpoint_type: llm/v1/chat, model: {provider: echo, name: m}}\n"
 
 
+def watched(folder: Path, kind: type[Gateway]) -> tuple[Path, Gateway, Watcher]:
+    """A gateway of one endpoint, and who looks at its file when told to."""
+    path = folder / "gateway.yaml"
+    path.write_text("endpoints:\n" + ECHO % "a", encoding="utf-8")
+    file = ConfigFile(path, {}, sleep=lambda _: None)
+    gateway = kind(file.first(), ScriptedTransport(lambda _: chat_reply("x")))
+    return path, gateway, Watcher(gateway, file, every=60)
+
+
 async def test_a_new_configuration_is_told_of_when_calls_go_by_it_and_not_before(tmp_path):
     told: list[datetime | None] = []
 
@@ -23,11 +33,7 @@ async def test_a_new_configuration_is_told_of_when_calls_go_by_it_and_not_before
             told.append(watcher.status.loaded_at)
             return super().prepared(catalog)
 
-    path = tmp_path / "gateway.yaml"
-    path.write_text("endpoints:\n" + ECHO % "a", encoding="utf-8")
-    file = ConfigFile(path, {}, sleep=lambda _: None)
-    gateway = Looked(file.first(), ScriptedTransport(lambda _: chat_reply("x")))
-    watcher = Watcher(gateway, file, every=60)
+    path, gateway, watcher = watched(tmp_path, Looked)
     first = watcher.status.loaded_at
     async with gateway:
         path.write_text("endpoints:\n" + ECHO % "a" + ECHO % "b", encoding="utf-8")
@@ -49,11 +55,7 @@ async def test_a_configuration_that_could_not_be_put_in_use_is_not_told_of_and_t
                 raise RuntimeError("no memory left")
             return super().prepared(catalog)
 
-    path = tmp_path / "gateway.yaml"
-    path.write_text("endpoints:\n" + ECHO % "a", encoding="utf-8")
-    file = ConfigFile(path, {}, sleep=lambda _: None)
-    gateway = Failing(file.first(), ScriptedTransport(lambda _: chat_reply("x")))
-    watcher = Watcher(gateway, file, every=60)
+    path, gateway, watcher = watched(tmp_path, Failing)
     first = watcher.status.loaded_at
     async with gateway:
         path.write_text("endpoints:\n" + ECHO % "a" + ECHO % "b", encoding="utf-8")
