@@ -5,6 +5,9 @@ either of them. That is the level. The pace then begins a little below it, comes
 about there for a minute, and goes on to grow faster and faster until the provider refuses again:
 one call now and then is the price of noticing that a limit was raised.
 
+What is known of few calls is soon tried again, where it is much less than was known before: a
+provider that refused at random for a few seconds looks the same as one that lowered its limit.
+
 Refusals that go on at a pace which was borne before are not about the pace. They are left to the
 window of calls at once, and this law is deaf to them for a while.
 """
@@ -20,8 +23,15 @@ LEAST = 0.5
 """Calls per second: a slower pace is not kept. Patience and the window of calls at once do it."""
 FIRST_DEPTH = 0.25
 _FEW = 30
-_ROUGH_SPAN = 10.0
-"""Of a first estimate that is made of few calls."""
+"""Calls: what is known of fewer is rough ..."""
+_ROUGH_SPAN = 5.0
+"""... and held for so many seconds only, or the time of as many calls ..."""
+_FELL = 0.8
+"""... if it is less than that part of what was known before ..."""
+_LONG = 1.0
+"""... and not of less than a second: who asks for so little patience knows what there is."""
+_SAVED = 60.0
+"""Seconds of its pace that a provider may have saved up when it refuses for the first time."""
 _DEEPEST, _FLATTEST = 0.4, 0.03
 _NOISE = 1.5
 """Calls by which a count may be wrong."""
@@ -39,6 +49,8 @@ _SOLID = 150
 _ABYSS = 0.3
 """Of a proved pace: refusals that go on below that are not about the pace."""
 _MEMORY = 0.95
+_MEMORY_EARLY = 0.8
+"""Of refusals that came early, after one that did not."""
 _OFTEN = 3.0
 _OFTEN_AGAIN = 2.5
 _SELDOM = 15.0
@@ -86,6 +98,8 @@ class Borne(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the level was made of."""
     peak: float
     """What was borne before refusals came one upon the other."""
+    found_at: float = 0.0
+    """When no pace was kept before."""
     first: bool = True
     """Whether there was no refusal before: the provider may have had calls saved up."""
     deaf_until: float = 0.0
@@ -129,7 +143,7 @@ def refused(
     if before is None or not before.level or not before.pace(sample.seconds):
         if sample.calls < ENOUGH or (before is not None and now < before.deaf_until):
             return None
-        found = _found(now, asked, sample, FIRST_DEPTH)
+        found = replace(_found(now, asked, sample), found_at=now)
         return replace(found, deaf=before.deaf) if before is not None else found
     if sent <= before.cut_at or now < before.since:
         return _corrected(before, now, asked)
@@ -140,13 +154,25 @@ def refused(
     return _judged(before, now, asked, Sample(calls, sample.seconds))
 
 
-def _found(now: float, asked: float | None, sample: Sample, depth: float) -> Borne:
+def doubted(before: Borne, *, now: float, ill_since: float) -> Borne | None:
+    """What is known when other calls fail as well; None: as before.
+
+    A pace that was kept before that is kept on. One that was found meanwhile says nothing.
+    """
+    if not before.level or before.found_at < ill_since:
+        return None
+    return replace(before, level=0.0, deaf_until=now + _DEAF)
+
+
+def _found(now: float, asked: float | None, sample: Sample) -> Borne:
     pause = PAUSE if asked is None else min(asked, LONGEST_PAUSE)
     whole = Sample(max(sample.calls, 1.0), max(sample.seconds, 0.0) + max(pause, 0.01))
     level = whole.calls / whole.seconds
+    span = _span(level, FIRST_DEPTH, rough=sample.calls < _FEW)
     return Borne(
-        level=level, depth=depth, span=_span(level, depth, whole.calls), since=now + pause,
-        cut_at=now, pause=max(pause, PAUSE), last=whole, peak=0.0,
+        level=level, depth=FIRST_DEPTH, span=span, since=now + pause, cut_at=now,
+        pause=max(pause, PAUSE), last=whole,
+        peak=whole.calls / (whole.seconds + _SAVED) if sample.calls >= _SOLID else 0.0,
     )  # fmt: skip
 
 
@@ -168,10 +194,8 @@ def _less(before: Borne, *, calls: float, since: float) -> Borne:
     old = before.last
     last = Sample(max(old.calls - calls, 1.0), old.seconds + since - before.since)
     level = before.level * (last.calls / last.seconds) / (old.calls / old.seconds)
-    return replace(
-        before, level=level, span=_span(level, before.depth), since=since, last=last,
-        peak=before.peak * level / before.level,
-    )  # fmt: skip
+    peak = before.peak * level / before.level
+    return replace(before, level=level, since=since, last=last, peak=peak)
 
 
 def _judged(before: Borne, now: float, asked: float | None, sample: Sample) -> Borne:
@@ -181,7 +205,7 @@ def _judged(before: Borne, now: float, asked: float | None, sample: Sample) -> B
     is what the pace was a little while ago.
     """
     pace = before.pace(sample.seconds)
-    found = _found(now, asked, sample, FIRST_DEPTH)
+    found = _found(now, asked, sample)
     is_early = sample.seconds < before.span * _EARLY
     if not before.first:
         part = _KEPT_EARLY if is_early else _KEPT
@@ -195,11 +219,14 @@ def _judged(before: Borne, now: float, asked: float | None, sample: Sample) -> B
         level = max(level, before.pace(_EARLIER * sample.seconds))
         depth = max(depth, 1 - level / pace)
     depth = min(max(depth, _FLATTEST), _DEEPEST)
+    little = sample.calls < _FEW and found.last.seconds >= _LONG
+    span = _span(level, depth, rough=little and level < before.level * _FELL)
     found = replace(
-        found, level=level, depth=depth, span=_span(level, depth), last=whole, first=False,
+        found, level=level, depth=depth, span=span, last=whole, first=False,
         peak=level if sample.calls >= _SOLID else max(before.peak, level), deaf=before.deaf,
         heard=before.heard * _MEMORY + 1, between=before.between * _MEMORY + sample.calls,
-        early=before.early * _MEMORY + is_early,
+        early=before.early * _MEMORY + 1 if is_early else before.early * _MEMORY_EARLY,
+        found_at=before.found_at,
     )  # fmt: skip
     if level >= max(found.peak * _ABYSS, LEAST) and not found.in_vain:
         return found
@@ -212,9 +239,8 @@ def _deaf(found: Borne, now: float) -> Borne:
     return replace(found, level=0.0, deaf=deaf, deaf_until=now + deaf)
 
 
-def _span(level: float, depth: float, calls: float = math.inf) -> float:
+def _span(level: float, depth: float, *, rough: bool) -> float:
     """The better a level is known, the longer it is held."""
-    if calls < _FEW:
-        return _ROUGH_SPAN
     held = _SPAN * math.sqrt(_FLATTEST / depth)
-    return min(max(held, _SPAN_CALLS * _FLATTEST / depth / level), LONGEST_SPAN)
+    held = min(max(held, _SPAN_CALLS * _FLATTEST / depth / level), LONGEST_SPAN)
+    return min(held, max(_ROUGH_SPAN, _FEW / level)) if rough else held

@@ -67,9 +67,7 @@ class SharedGate(Gate):
         self._closure = Closure(clock)
         self._units = Units(terms, hub, job=job, clock=clock)
         self._holds = Places(terms, hub, job=job, clock=clock)
-        self._refusals = (
-            Refusals(terms, hub, self.learn, lambda: self._busy, clock) if vendor else None
-        )
+        self._refusals = self._hearer() if vendor else None
         self._places = 0
         self._looked = False
         """Whether we know what the others know; before that, nobody passes unasked."""
@@ -82,6 +80,16 @@ class SharedGate(Gate):
         self._changed = asyncio.Event()
         self._tending: asyncio.Task[None] | None = None
         hub.watch(self)
+
+    def _hearer(self) -> Refusals:
+        return Refusals(
+            self._terms,
+            self._hub,
+            self.learn,
+            busy=lambda: self._busy,
+            kept=lambda: self._units.found is not None,
+            clock=self._clock,
+        )
 
     @property
     @override

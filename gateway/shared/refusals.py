@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import msgspec
 
-from gateway.borne import ENOUGH, Borne, Sample, refused
+from gateway.borne import ENOUGH, Borne, Sample, doubted, refused
 from gateway.errors import Outcome
 from gateway.shared import scripts
 from gateway.shared.hub import AwayError, Hub, News
@@ -17,7 +17,7 @@ from gateway.shared.terms import Terms
 _REMEMBERED = 60
 """Beats: what was answered in the last minute or so is the first estimate."""
 _AGAIN = 5.0
-"""Seconds until it is asked again whether refusals are about the pace."""
+"""Seconds until it is asked again whether refusals are about the pace, or a pace is to go."""
 _TRIES = 8
 _ILL = 0.1
 """Of the calls answered lately: failed for other reasons, and the provider is not in order."""
@@ -34,7 +34,9 @@ class Refusals:
         terms: Terms,
         hub: Hub,
         learn: Callable[[News], None],
+        *,
         busy: Callable[[], int],
+        kept: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
         """Begin.
@@ -44,16 +46,19 @@ class Refusals:
             hub: The line to the store.
             learn: Told what was found out.
             busy: How many calls are in flight.
+            kept: Whether a pace is kept that was found out.
             clock: In seconds.
         """
         self._terms = terms
         self._hub = hub
         self._learn = learn
         self._busy = busy
+        self._kept = kept
         self._clock = clock
         self._begun: float | None = None
         self._beats: deque[tuple[float, int, int]] = deque(maxlen=_REMEMBERED)
         self._deaf_until = 0.0
+        self._doubt_again = 0.0
         self._one_by_one = asyncio.Lock()
         self._answered = 0
         """Calls that were not refused."""
@@ -77,6 +82,9 @@ class Refusals:
             if len(self._beats) > 1 and self._beats[0][1] == self._beats[1][1]:
                 self._beats.popleft()  # Nobody asked then: this says nothing of what is borne.
             self._beats.append((self._clock(), self._answered, self._failed))
+        if self._clock() >= self._doubt_again and self._is_ill() and self._kept():
+            self._doubt_again = self._clock() + _AGAIN
+            self._hub.let(self._doubt(), "a doubt")
 
     def hear(self, asked: timedelta | None, ago: float) -> bool:
         """A call that went `ago` seconds before was refused. Whether that is about the pace.
@@ -120,6 +128,23 @@ class Refusals:
             if sample.calls >= ENOUGH:
                 self._deaf_until = self._clock() + _AGAIN
             return True
+        return await self._remembered(raw, before, after, now)
+
+    async def _doubt(self) -> None:
+        """Let a pace go that was found while other calls failed too, and nobody knew that yet."""
+        with suppress(AwayError):
+            stamp, raw, _, _ = await self._hub.run(scripts.RECALL, [self._terms.told], [])
+            now, before = int(stamp) / 1000, _decode(raw) if raw else None
+            if before is None:
+                return
+            ill_since = now - (self._clock() - self._beats[0][0])
+            after = doubted(before, now=now, ill_since=ill_since)
+            if after is not None:
+                await self._remembered(raw, before, after, now)
+
+    async def _remembered(self, raw: bytes, before: Borne | None, after: Borne, now: float) -> bool:
+        """Let all know; False: somebody else was quicker."""
+        key = self._terms.told
         news = News(key, blocked=max(after.since - now, 0.0), borne=after.level * 60 or -1.0)
         counts_anew = before is None or after.cut_at != before.cut_at
         arguments = [

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
 import pytest
@@ -16,7 +16,7 @@ from gateway.errors import Outcome
 from gateway.http.told import Meter, Told
 from gateway.shared.gate import SharedGate
 from gateway.shared.gates import SharedGates
-from gateway.shared.hub import Hub
+from gateway.shared.hub import BEAT_EVERY, Hub
 from stack.valkey import EmbeddedValkey
 from tests.support.services import valkey
 
@@ -130,6 +130,18 @@ async def passed(gate: SharedGate) -> None:
         await waiting
 
 
+async def answered(gate: SharedGate, n: int, outcome: Outcome) -> None:
+    for _ in range(n):
+        await passed(gate)
+        gate.leave(0, None, outcome)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - nobody tells us
+            await asyncio.sleep(0.01)
+
+
 async def test_processes_find_the_pace_together_and_a_late_one_knows_it(enforcer, valkey, tmp_path):
     provider, url = enforcer
     prefix = f"t-{tmp_path.name}:"
@@ -174,13 +186,9 @@ async def test_a_provider_that_tells_its_limit_later_is_believed(valkey, tmp_pat
     async with Hub(valkey.broker_url, prefix=prefix) as hub:
         gate = SharedGates(hub, job=True).of(endpoint())
         assert isinstance(gate, SharedGate)
-        for _ in range(ENOUGH + 1):
-            await passed(gate)
-            gate.leave(0, None, Outcome.OK)
+        await answered(gate, ENOUGH + 1, Outcome.OK)
         assert gate.refused(None, 0.1)
-        async with asyncio.timeout(10):
-            while gate.pace[0] is None:  # noqa: ASYNC110 - nobody tells us
-                await asyncio.sleep(0.01)
+        await until(lambda: gate.pace[0] is not None)
         gate.heard(Told(Meter(per_minute=60_000), None))
         assert gate.pace == (60_000, None)
         await asyncio.sleep(0.2)
@@ -202,11 +210,29 @@ async def test_refusals_in_a_storm_and_those_that_ask_for_no_patience_find_no_pa
             await passed(gate)
             gate.leave(0, None, Outcome.OK if number % 6 else Outcome.PROVIDER_ERROR)
         assert not gate.refused(None, 0.05)
-        for _ in range(6 * ENOUGH):
-            await passed(gate)
-            gate.leave(0, None, Outcome.OK)
+        await answered(gate, 6 * ENOUGH, Outcome.OK)
         assert not gate.refused(timedelta(0), 0.05)
         assert gate.refused(None, 0.05)
+
+
+async def test_a_pace_found_just_before_the_provider_was_seen_to_be_ill_is_let_go(valkey, tmp_path):
+    prefix = f"t-{tmp_path.name}:"
+    async with Hub(valkey.broker_url, prefix=prefix) as one:
+        gate = SharedGates(one, job=True).of(endpoint())
+        assert isinstance(gate, SharedGate)
+        await answered(gate, ENOUGH + 1, Outcome.OK)
+        assert gate.refused(None, 0.05)
+        await until(lambda: gate.pace[0] is not None)
+        async with Hub(valkey.broker_url, prefix=prefix) as other:
+            late = SharedGates(other, job=True).of(endpoint())
+            assert isinstance(late, SharedGate)
+            await answered(late, 1, Outcome.TIMEOUT)
+            await asyncio.sleep(3 * BEAT_EVERY)
+            assert late.pace[0] is not None  # It may have been borne for long.
+            assert gate.pace[0] is not None
+            await answered(gate, 4, Outcome.TIMEOUT)
+            await until(lambda: gate.pace[0] is None and late.pace[0] is None)
+        assert not gate.refused(None, 0.05)
 
 
 async def test_refusals_heard_by_many_at_once_are_one(valkey: EmbeddedValkey, tmp_path):
@@ -218,15 +244,11 @@ async def test_refusals_heard_by_many_at_once_are_one(valkey: EmbeddedValkey, tm
         gates = [SharedGates(hub, job=True).of(endpoint()) for hub in (one, other)]
         for gate in gates:
             assert isinstance(gate, SharedGate)
-            for _ in range(ENOUGH + 1):
-                await passed(gate)
-                gate.leave(0, None, Outcome.OK)
+            await answered(gate, ENOUGH + 1, Outcome.OK)
             for _ in range(20):
                 assert gate.refused(None, 0.05)
         redis = Redis.from_url(valkey.url)
-        async with asyncio.timeout(10):
-            while not all(isinstance(one, SharedGate) and one.pace[0] for one in gates):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await until(lambda: all(isinstance(one, SharedGate) and one.pace[0] for one in gates))
         await asyncio.sleep(0.3)
         (key,) = [name async for name in redis.scan_iter(f"{prefix}gate:*model*")]
         found = await redis.hmget(key, ["fl", "fk"])

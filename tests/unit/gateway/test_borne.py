@@ -2,9 +2,10 @@
 
 import heapq
 import math
+import statistics
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Protocol
 
@@ -19,7 +20,10 @@ FREE = 5.0
 
 
 class Provider(Protocol):
-    rate: float
+    @property
+    def rate(self) -> float:
+        """Calls per second that it bears."""
+        ...
 
     def ask(self, now: float) -> float | None:
         """None: accepted; else seconds until it would be."""
@@ -85,6 +89,36 @@ class Moody:
     def ask(self, now: float) -> float | None:
         del now
         return 0.5 if self.random.random() < self.part else None
+
+
+@dataclass
+class NoLimit:
+    """Accepts all."""
+
+    rate: float
+
+    def ask(self, now: float) -> float | None:
+        del now
+        return None
+
+
+@dataclass
+class Stormy:
+    """Refuses some for three seconds, whatever the pace, and asks for a second of patience."""
+
+    within: Provider
+    random: Random
+    storms: tuple[float, ...]
+    part: float = 0.2
+
+    @property
+    def rate(self) -> float:
+        return self.within.rate
+
+    def ask(self, now: float) -> float | None:
+        if any(at <= now < at + 3 for at in self.storms) and self.random.random() < self.part:
+            return 1.0
+        return self.within.ask(now)
 
 
 Patience = Callable[[float], float | None]
@@ -264,6 +298,27 @@ def test_refusals_at_random_that_ask_for_no_patience_leave_most_of_the_pace(part
         simulation.run(900)
         used.append(simulation.between(120, 900)[0] / (10 * FREE * 780))
     assert sorted(used)[4] >= 0.75
+
+
+@pytest.mark.parametrize(
+    ("within", "wanted", "storms", "least"),
+    [
+        (NoLimit(60.0), 60.0, (15.0,), 0.9),
+        (NoLimit(60.0), 60.0, (300.0, 315.0, 330.0), 0.9),
+        (Bucket(60.0, 1.0), 300.0, (300.0, 315.0, 330.0), 0.6),
+    ],
+)
+def test_a_storm_of_a_few_seconds_does_not_leave_a_pace_that_is_far_too_low(
+    within, wanted, storms, least
+):
+    used = []
+    for seed in range(15):
+        provider = Stormy(replace(within), Random(seed), storms)  # noqa: S311
+        simulation = Simulation(provider, TOLD["in whole seconds"], latency=0.4, wanted=wanted)
+        end = storms[-1] + 3
+        simulation.run(end + 60)
+        used.append(simulation.between(end + 30, end + 60)[0] / (60.0 * 30))
+    assert statistics.mean(used) >= least
 
 
 def test_a_pause_that_is_too_short_is_doubled_and_none_is_longer_than_a_minute():
