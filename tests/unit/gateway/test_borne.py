@@ -229,7 +229,7 @@ def test_after_two_minutes_one_call_in_a_hundred_is_refused_and_nine_tenths_are_
     assert first <= 60
 
 
-@settings(max_examples=25)
+@settings(max_examples=settings().max_examples // 4)  # each is ten minutes of calls
 @example(rate=1.0, kind="a bucket of a minute", told="exactly", latency=0.01)
 @example(rate=1.5, kind="a bucket of a minute", told="exactly", latency=0.005)
 @example(rate=18.3844657307094, kind="a bucket of a second", told="exactly", latency=0.25065)
