@@ -45,7 +45,7 @@ check: $(INSTALLED) ## Format, lint, types, import directions, unit tests: under
 unit: $(INSTALLED) ## Run the unit tests alone
 	@$(BIN)/python -m pytest -q -p no:cacheprovider tests/unit
 
-faults: $(INSTALLED) ## Kill, freeze and cut off everything at random for about 20 minutes, and write a table; SEED=7 repeats one run
+faults: $(INSTALLED) ## Kill, freeze and cut off everything at random for about 25 minutes, and write a table; SEED=7 repeats one run
 	@$(BIN)/python -m tests.faults.soak $(if $(SEED),--seed $(SEED)) --report build/faults.md
 
 bench: $(INSTALLED) ## Run the benchmarks, each beside its floor

@@ -23,13 +23,14 @@ LEAST = 0.5
 """Calls per second: a slower pace is not kept. Patience and the window of calls at once do it."""
 FIRST_DEPTH = 0.25
 _FEW = 30
-"""Calls: what is known of fewer is rough ..."""
+_BRIEF = 3.0
+"""Calls, seconds: what is known of fewer, or of a shorter time, is rough ..."""
 _ROUGH_SPAN = 5.0
 """... and held for so many seconds only, or the time of as many calls ..."""
 _FELL = 0.8
 """... if it is less than that part of what was known before ..."""
-_LONG = 1.0
-"""... and not of less than a second: who asks for so little patience knows what there is."""
+_EXACT = 1.0
+"""... but not where a provider asks for less than a second of patience: it knows what it has."""
 _SAVED = 60.0
 """Seconds of its pace that a provider may have saved up when it refuses for the first time."""
 _DEEPEST, _FLATTEST = 0.4, 0.03
@@ -157,11 +158,17 @@ def refused(
 def doubted(before: Borne, *, now: float, ill_since: float) -> Borne | None:
     """What is known when other calls fail as well; None: as before.
 
-    A pace that was kept before that is kept on. One that was found meanwhile says nothing.
+    A pace that was kept before that is kept on, as it was proved last. One that was found meanwhile
+    says nothing.
     """
-    if not before.level or before.found_at < ill_since:
+    if not before.level or before.cut_at < ill_since:
         return None
-    return replace(before, level=0.0, deaf_until=now + _DEAF)
+    if before.found_at >= ill_since:
+        return replace(before, level=0.0, deaf_until=now + _DEAF)
+    if before.level >= before.peak:
+        return None
+    seconds = before.last.seconds
+    return replace(before, level=before.peak, last=Sample(before.peak * seconds, seconds))
 
 
 def _found(now: float, asked: float | None, sample: Sample) -> Borne:
@@ -219,8 +226,10 @@ def _judged(before: Borne, now: float, asked: float | None, sample: Sample) -> B
         level = max(level, before.pace(_EARLIER * sample.seconds))
         depth = max(depth, 1 - level / pace)
     depth = min(max(depth, _FLATTEST), _DEEPEST)
-    little = sample.calls < _FEW and found.last.seconds >= _LONG
-    span = _span(level, depth, rough=little and level < before.level * _FELL)
+    is_little = sample.calls < _FEW or found.last.seconds < _BRIEF
+    is_told = asked is not None and found.last.seconds < _EXACT
+    fell = level < before.level * _FELL
+    span = _span(level, depth, rough=is_little and fell and not is_told)
     found = replace(
         found, level=level, depth=depth, span=span, last=whole, first=False,
         peak=level if sample.calls >= _SOLID else max(before.peak, level), deaf=before.deaf,

@@ -17,10 +17,18 @@ from gateway.shared.terms import Terms
 _REMEMBERED = 60
 """Beats: what was answered in the last minute or so is the first estimate."""
 _AGAIN = 5.0
-"""Seconds until it is asked again whether refusals are about the pace, or a pace is to go."""
+"""Seconds until it is asked again whether refusals are about the pace."""
 _TRIES = 8
 _ILL = 0.1
 """Of the calls answered lately: failed for other reasons, and the provider is not in order."""
+_LATELY = 3
+"""Beats: where so many calls have failed in them ..."""
+_TWO = 2
+"""... or one in all that are remembered."""
+ONSET = 10.0
+"""Seconds before that was seen: what refusals said in them is doubted too."""
+_DEAF = 30.0
+"""Seconds after a doubt."""
 _FAILED = frozenset({Outcome.TIMEOUT, Outcome.PROVIDER_ERROR, Outcome.MALFORMED})
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Borne).decode
@@ -58,7 +66,6 @@ class Refusals:
         self._begun: float | None = None
         self._beats: deque[tuple[float, int, int]] = deque(maxlen=_REMEMBERED)
         self._deaf_until = 0.0
-        self._doubt_again = 0.0
         self._one_by_one = asyncio.Lock()
         self._answered = 0
         """Calls that were not refused."""
@@ -82,9 +89,8 @@ class Refusals:
             if len(self._beats) > 1 and self._beats[0][1] == self._beats[1][1]:
                 self._beats.popleft()  # Nobody asked then: this says nothing of what is borne.
             self._beats.append((self._clock(), self._answered, self._failed))
-        if self._clock() >= self._doubt_again and self._is_ill() and self._kept():
-            self._doubt_again = self._clock() + _AGAIN
-            self._hub.let(self._doubt(), "a doubt")
+        if self._kept() and (ill_since := self._ill_since()) is not None:
+            self._hub.let(self._doubt(ill_since), "a doubt")
 
     def hear(self, asked: timedelta | None, ago: float) -> bool:
         """A call that went `ago` seconds before was refused. Whether that is about the pace.
@@ -92,7 +98,7 @@ class Refusals:
         It is not where no patience is asked for, nor where other calls fail as well: a pace found
         out in a storm would be kept long after it.
         """
-        if self._hub.away or self._clock() < self._deaf_until or self._is_ill():
+        if self._hub.away or self._clock() < self._deaf_until or self._ill_since() is not None:
             return False
         seconds = None if asked is None else asked.total_seconds()
         if seconds == 0:
@@ -100,11 +106,16 @@ class Refusals:
         self._hub.let(self._report(seconds, ago), "a refusal")
         return True
 
-    def _is_ill(self) -> bool:
+    def _ill_since(self) -> float | None:
+        """Since when a tenth of the calls may fail for other reasons; None: fewer do."""
         if not self._beats:
-            return False
-        _, answered, failed = self._beats[0]
-        return self._failed - failed > _ILL * (self._answered - answered)
+            return None
+        for beat, least in ((0, 1), (max(len(self._beats) - _LATELY, 0), _TWO)):
+            at, answered, failed = self._beats[beat]
+            failures = self._failed - failed
+            if failures >= least and failures > _ILL * (self._answered - answered):
+                return at - ONSET
+        return None
 
     async def _report(self, asked: float | None, ago: float) -> None:
         with suppress(AwayError):
@@ -130,17 +141,16 @@ class Refusals:
             return True
         return await self._remembered(raw, before, after, now)
 
-    async def _doubt(self) -> None:
-        """Let a pace go that was found while other calls failed too, and nobody knew that yet."""
+    async def _doubt(self, ill_since: float) -> None:
+        """Forget what refusals said while other calls failed too, and nobody knew that yet."""
+        ill_for = self._clock() - ill_since
         with suppress(AwayError):
             stamp, raw, _, _ = await self._hub.run(scripts.RECALL, [self._terms.told], [])
-            now, before = int(stamp) / 1000, _decode(raw) if raw else None
-            if before is None:
-                return
-            ill_since = now - (self._clock() - self._beats[0][0])
-            after = doubted(before, now=now, ill_since=ill_since)
-            if after is not None:
-                await self._remembered(raw, before, after, now)
+            now = int(stamp) / 1000
+            before = _decode(raw) if raw else None
+            after = doubted(before, now=now, ill_since=now - ill_for) if before else None
+            if after is not None and await self._remembered(raw, before, after, now):
+                self._deaf_until = self._clock() + _DEAF  # Whatever the store forgets.
 
     async def _remembered(self, raw: bytes, before: Borne | None, after: Borne, now: float) -> bool:
         """Let all know; False: somebody else was quicker."""

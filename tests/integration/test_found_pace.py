@@ -215,7 +215,11 @@ async def test_refusals_in_a_storm_and_those_that_ask_for_no_patience_find_no_pa
         assert gate.refused(None, 0.05)
 
 
-async def test_a_pace_found_just_before_the_provider_was_seen_to_be_ill_is_let_go(valkey, tmp_path):
+async def test_a_pace_found_just_before_the_provider_was_seen_to_be_ill_is_let_go(
+    valkey, tmp_path, monkeypatch
+):
+    # Else the late process would have to come ten seconds later.
+    monkeypatch.setattr("gateway.shared.refusals.ONSET", 0.0)
     prefix = f"t-{tmp_path.name}:"
     async with Hub(valkey.broker_url, prefix=prefix) as one:
         gate = SharedGates(one, job=True).of(endpoint())

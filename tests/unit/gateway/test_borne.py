@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.borne import LONGEST_GUESS, LONGEST_PAUSE, PAUSE, Borne, Sample, refused
+from gateway.borne import LONGEST_GUESS, LONGEST_PAUSE, PAUSE, Borne, Sample, doubted, refused
 
 FREE = 5.0
 """Times the limit: what is asked for while no pace is kept."""
@@ -367,3 +367,28 @@ def test_a_pace_only_grows_and_is_no_limit_in_the_end(level, depth, span, second
     assert later == 0 or 0 < now <= later
     assert one.pace(0.0) == pytest.approx(level * (1 - depth))
     assert one.pace(9 * span / depth) == 0.0
+
+
+def test_of_a_storm_nothing_is_kept_but_what_was_proved_before_it():
+    found = refused(None, now=100.0, sent=99.9, asked=1.0, sample=Sample(40, 2.0))
+    assert found is not None
+    later = refused(found, now=110.0, sent=109.9, asked=1.0, sample=Sample(300, 9.0))
+    assert later is not None
+    assert later.peak == later.level
+    lower = refused(later, now=112.0, sent=111.9, asked=1.0, sample=Sample(5, 1.0))
+    assert lower is not None
+    assert lower.level < later.level
+    assert doubted(lower, now=113.0, ill_since=112.5) is None  # The refusals were before it.
+    proved = doubted(lower, now=113.0, ill_since=111.0)
+    assert proved is not None
+    assert proved.level == lower.peak > lower.level
+    assert proved.last.calls / proved.last.seconds == pytest.approx(proved.level)
+    assert doubted(proved, now=114.0, ill_since=111.0) is None
+    forgotten = doubted(lower, now=113.0, ill_since=99.0)
+    assert forgotten is not None
+    assert forgotten.level == 0.0
+    many = Sample(100, 2.0)
+    assert refused(forgotten, now=120.0, sent=119.9, asked=1.0, sample=many) is None
+    again = refused(forgotten, now=150.0, sent=149.9, asked=1.0, sample=many)
+    assert again is not None
+    assert again.found_at == 150.0
